@@ -1,0 +1,191 @@
+"""The steps of the night as Prefect tasks: the only place with retries.
+
+A task takes and returns ids, numbers and plain words, never a row: what passes through Prefect ends in its database.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import State, Task, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+
+from tru import night
+from tru.errors import TruError
+from tru.workspace import Workspace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Facts = Mapping[str, Any]
+
+
+class StepFailed(RuntimeError):
+    """A step met an error nobody foresaw; the message names the place in the code, not the error's own words."""
+
+
+def is_worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failed step is tried again: a locked file may pass, an error that a person has to solve will not."""
+    return isinstance(state.data, StepFailed)
+
+
+def step(work: Callable[P, R]) -> Task[P, R]:
+    """Make ``work`` a task of its own name: tried three times, its result neither cached nor stored."""
+    return task(
+        name=work.__name__,
+        task_run_name=work.__name__,
+        retries=2,
+        retry_delay_seconds=[2, 20],
+        retry_condition_fn=is_worth_retrying,
+        persist_result=False,
+        cache_policy=NO_CACHE,
+    )(work)
+
+
+@step
+def claim(workspace: str) -> str | None:
+    """Take over the open batch, or open one from everything queued; None if nothing is due."""
+    return _do("claim", lambda: night.claim(Workspace.find(workspace)), _batch)
+
+
+@step
+def cut(workspace: str, batch: str) -> str:
+    """Rewrite the data set without the batch; the md5 of the new data."""
+    return _do("cut", lambda: night.cut(Workspace.find(workspace), batch), lambda md5: f"data is now {md5}")
+
+
+@step
+def check(workspace: str, batch: str) -> Facts:
+    """Have Great Expectations look over the cut data."""
+    return _do("check", lambda: night.check(Workspace.find(workspace), batch), _words)
+
+
+@step
+def unlearn(workspace: str, batch: str) -> Facts:
+    """Make the candidate out of the champion."""
+    return _do("unlearn", lambda: night.unlearn(Workspace.find(workspace), batch), _words)
+
+
+@step
+def evaluate(workspace: str, batch: str) -> Facts:
+    """Retrain the baselines and measure everything; the long part of the night."""
+    return _do("evaluate", lambda: night.evaluate(Workspace.find(workspace), batch), lambda _: "measured")
+
+
+@step
+def gate(workspace: str, batch: str) -> Facts:
+    """Judge the candidate, and show the verdict on the Prefect page."""
+    verdict = _do("gate", lambda: night.gate(Workspace.find(workspace), batch), _verdict)
+    _show("verdict", f"Verdict on the unlearned model of {batch}", verdict)
+    return verdict
+
+
+@step
+def retrain(workspace: str, batch: str) -> Facts:
+    """The way out when the gate says no: the retrained model becomes the candidate and is judged."""
+    verdict = _do("retrain", lambda: night.retrain(Workspace.find(workspace), batch), _verdict)
+    _show("verdict-retrained", f"Verdict on the retrained model of {batch}", verdict)
+    return verdict
+
+
+@step
+def promote(workspace: str, batch: str) -> str:
+    """Make the candidate the champion; its version."""
+    return _do("promote", lambda: night.promote(Workspace.find(workspace), batch), lambda v: f"champion is version {v}")
+
+
+@step
+def close(workspace: str, batch: str) -> Facts:
+    """End every request of the batch with its outcome and destroy the identifiers."""
+    return _do("close", lambda: night.close(Workspace.find(workspace), batch), _words)
+
+
+@step
+def hold(workspace: str, batch: str) -> Facts:
+    """Keep the champion and put the batch aside for a person to look at."""
+    return _do("hold", lambda: night.hold(Workspace.find(workspace), batch), _words)
+
+
+@step
+def train(workspace: str) -> Facts:
+    """Train, measure and promote the first champion."""
+    return _do("train", lambda: night.train(Workspace.find(workspace)), _words)
+
+
+def _do(name: str, work: Callable[[], R], tell: Callable[[R], str]) -> R:
+    """Run one step and log one line about it."""
+    started = time.monotonic()
+    try:
+        result = work()
+    except TruError:
+        raise  # written for people, free of identifiers
+    except Exception as error:
+        if os.environ.get("TRU_DEBUG"):
+            raise
+        raise StepFailed(_where(name, error)) from None
+    _crash_if_asked(name)
+    get_run_logger().info("%s: %s (%.1f s)", name, tell(result), time.monotonic() - started)
+    return result
+
+
+def _where(name: str, error: Exception) -> str:
+    """Type and place of an unforeseen error.
+
+    The error's own words stay out, because a KeyError or a database error quotes the value it stumbled over, which may
+    be somebody's id, and Prefect keeps messages for good.
+    """
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}site-packages{os.sep}" not in f.filename
+    ]
+    place = f"{os.path.relpath(frames[-1].filename)}:{frames[-1].lineno}" if frames else "an unknown place"
+    return (
+        f"step {name!r} stopped on {type(error).__name__} at {place}. No request is lost; the next run goes on from "
+        "here. To see the whole error, which may name people, run `TRU_DEBUG=1 tru run` by hand."
+    )
+
+
+def _crash_if_asked(name: str) -> None:
+    """Die like a machine that lost power if ``TRU_CRASH_AFTER`` names this step.
+
+    It exists for the crash tests: only a real SIGKILL, between a step's end and whatever would come next, shows that
+    the next run finishes the batch from what is on disk. Nothing may tidy up on the way out: no exception will do.
+    """
+    if os.environ.get("TRU_CRASH_AFTER") == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _show(key: str, title: str, verdict: Facts) -> None:
+    """Put a verdict on the Prefect page: the numbers as a table, the reasons as text."""
+    rows: Sequence[Facts] = verdict.get("table", ())
+    create_table_artifact(key=key, description=title, table=[{k: _cell(v) for k, v in row.items()} for row in rows])
+    reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"]) or "- every margin is kept"
+    create_markdown_artifact(
+        key=f"{key}-reasons", description=title, markdown=f"# {title}: {verdict['verdict']}\n\n{reasons}\n"
+    )
+
+
+def _cell(value: object) -> object:
+    """A number as a person reads it; JSON knows neither NaN nor numpy's types."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _batch(batch: str | None) -> str:
+    return batch or "nothing to do"
+
+
+def _verdict(verdict: Facts) -> str:
+    return "; ".join([verdict["verdict"], *verdict["reasons"]])
+
+
+def _words(facts: Facts) -> str:
+    """The plain values of a step's answer on one line; tables and lists have their own page."""
+    plain = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in facts.items() if not isinstance(v, dict | list)}
+    return ", ".join(f"{key} {value}" for key, value in plain.items()) or "done"

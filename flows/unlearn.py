@@ -1,0 +1,70 @@
+"""The flow ``unlearn-nightly``: make the champion forget everybody who asked.
+
+By hand and without a server: ``python -m flows.unlearn --workspace DIR``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from prefect import State, flow
+from prefect.states import Completed
+
+from flows import main, tasks, use_workspace
+from tru import night
+from tru.errors import ReleaseError
+from tru.workspace import Workspace
+
+
+@flow(name="unlearn-nightly", persist_result=False)
+def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict[str, Any]]:
+    """Forget what is due: one batch, from the claim to the close. A batch left open by a crash is finished first.
+
+    Args:
+        workspace: the folder to work in; else ``$TRU_WORKSPACE``, else the current directory.
+
+    Raises:
+        TruError: a step refuses to go on; the message says what a person has to do.
+    """
+    ws = Workspace.find(workspace)
+    here = str(ws.root)
+
+    batch = tasks.claim(here)
+    if batch is None:
+        return Completed(message="Nothing to do: no deletion request is due.", data={"batch": None})
+
+    with night.open_lease(ws, batch):
+        tasks.cut(here, batch)
+        tasks.check(here, batch)
+        tasks.unlearn(here, batch)
+        tasks.evaluate(here, batch)
+        verdict = tasks.gate(here, batch)
+        if verdict["verdict"] != "pass":
+            verdict = tasks.retrain(here, batch)
+        if verdict["verdict"] != "pass":
+            tasks.hold(here, batch)
+            raise ReleaseError(_call_a_person(batch, verdict["reasons"]))
+        tasks.promote(here, batch)
+        return {"batch": batch, **tasks.close(here, batch)}
+
+
+def run(ws: Workspace) -> dict[str, Any]:
+    """Run the flow in this process, with or without a server; what `tru run` and the demo call.
+
+    Returns:
+        ``{"batch": id, ...}`` with the summary of the closed batch, or ``{"batch": None}`` if nothing was due.
+    """
+    use_workspace(ws)
+    return cast(dict[str, Any], unlearn_nightly(workspace=str(ws.root)))  # Prefect unpacks the state
+
+
+def _call_a_person(batch: str, reasons: list[str]) -> str:
+    return (
+        f"{batch} is held: neither the unlearned nor the retrained model passed the gate ({'; '.join(reasons)}). "
+        "The champion keeps serving and the subjects stay suppressed. Look at the verdict tables of this run; then "
+        "change the margins or the training in params.yaml, or the data, and let the batch run again: tru batch retry."
+    )
+
+
+if __name__ == "__main__":
+    main(run, "Run unlearn-nightly once, in this process.")

@@ -1,0 +1,121 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from tru.cli.requests import app
+from tru.errors import RequestError, WorkspaceError
+from tru.requests.store import open_inbox
+from tru.requests.suppression import KEY_VARIABLE
+from tru.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    for variable in (KEY_VARIABLE, "TRU_DATABASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "params.yaml").touch()
+    monkeypatch.setenv("TRU_WORKSPACE", str(tmp_path))
+    return Workspace(tmp_path)
+
+
+def tru(*words):
+    """What ``tru requests …`` prints; its errors are raised."""
+    return CliRunner().invoke(app, list(words), catch_exceptions=False).stdout
+
+
+def refused(*words):
+    result = CliRunner().invoke(app, list(words))
+    assert result.exit_code != 0
+    return result
+
+
+@pytest.mark.parametrize(
+    ("words", "regime"),
+    [
+        (["--user", "alice"], "user"),
+        (["--item", "lamp"], "item"),
+        (["--user", "alice", "--item", "lamp"], "interaction"),
+        (["--item", "lamp", "--modality", "image"], "modality"),
+    ],
+)
+def test_a_request_is_filed_once_and_shown_without_its_subject(workspace, words, regime):
+    said = tru("add", *words) + tru("add", *words) + tru("list")
+    request = open_inbox(workspace).list()[0]
+    assert request.regime == regime
+    first, second, header, row = said.splitlines()
+    assert first == f"{request.id}  filed; due {request.due:%Y-%m-%d}"
+    assert second == f"{request.id}  already filed (queued); due {request.due:%Y-%m-%d}"
+    assert header.split() == ["id", "regime", "state", "outcome", "received", "due", "batch"]
+    assert row.split()[:4] == [request.id, regime, "queued", "-"]
+    for word in ("alice", "lamp"):
+        assert word not in said
+
+
+def test_lists_for_programs_have_the_promised_fields_and_no_subject(workspace):
+    filed = json.loads(tru("add", "--user", "alice", "--json"))
+    assert filed[0].pop("added") is True
+    assert json.loads(tru("list", "--json")) == filed
+    assert list(filed[0]) == ["id", "regime", "state", "outcome", "received", "due", "batch"]
+    assert json.loads(tru("show", filed[0]["id"], "--json")) == filed[0]
+    assert "alice" not in str(filed)
+
+
+def test_lists_can_be_narrowed(workspace):
+    tru("add", "--user", "alice")
+    assert json.loads(tru("list", "--state", "closed", "--json")) == []
+    assert tru("list", "--state", "closed") == "No requests.\n"
+    assert "queued" in refused("list", "--state", "done").output
+
+
+def test_a_file_is_filed_as_a_whole(workspace, tmp_path):
+    file = tmp_path / "requests.csv"
+    file.write_text("USER_ID\nalice\nbob\nalice\n")
+    assert tru("import", str(file)).startswith("2 requests filed, 1 were filed before")
+    assert [receipt["added"] for receipt in json.loads(tru("import", str(file), "--json"))] == [False] * 3
+    file.write_text("user\ncarol\n\x00\n")
+    with pytest.raises(RequestError, match="row 3"):
+        tru("import", str(file))
+    assert len(open_inbox(workspace).list()) == 2
+
+
+def test_a_request_can_be_withdrawn_while_it_waits(workspace):
+    tru("add", "--user", "alice")
+    id = open_inbox(workspace).list()[0].id
+    assert "state     withdrawn" in tru("withdraw", id).splitlines()
+    with pytest.raises(RequestError, match="only one that waits"):
+        tru("withdraw", id)
+    assert json.loads(tru("show", id, "--json"))["state"] == "withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["add"], "names nothing"),
+        (["add", "--modality", "image"], "names modality"),
+        (["add", "--user", ""], "empty"),
+        (["show", "alice"], "no request with this id"),
+        (["withdraw", "alice"], "no request with this id"),
+        (["import", "nowhere.csv"], "no such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said(workspace, words, says):
+    error = refused(*words).exception
+    assert isinstance(error, RequestError)
+    assert says in str(error)
+    assert "alice" not in str(error)
+
+
+def test_a_workspace_can_be_named_and_must_be_one(workspace, tmp_path, monkeypatch):
+    monkeypatch.delenv("TRU_WORKSPACE")
+    tru("add", "--user", "alice", "--workspace", str(tmp_path))
+    assert len(open_inbox(workspace).list()) == 1
+    with pytest.raises(WorkspaceError, match="not a workspace"):
+        tru("list", "--workspace", str(tmp_path / ".tru"))
+
+
+def test_the_help_loads_nothing_heavy():
+    code = "import sys, tru.cli.requests; sys.exit(bool({'sqlalchemy', 'pandas', 'numpy', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,27 @@
+import pytest
+
+from flows.train import run, train
+from tru import night
+from tru.errors import DataError
+
+
+def test_the_outcome_is_handed_on(workspace, monkeypatch):
+    monkeypatch.setattr(night, "train", lambda ws: {"version": "1", "seconds": 2.5})
+
+    assert run(workspace) == {"version": "1", "seconds": 2.5}
+
+
+def test_an_error_of_the_user_is_final_and_readable(workspace, monkeypatch):
+    calls = []
+
+    def refuse(ws):
+        calls.append(ws)
+        raise DataError("data/items.parquet, row 3: no item_id. Fill it in and try again.")
+
+    monkeypatch.setattr(night, "train", refuse)
+    state = train(workspace=str(workspace.root), return_state=True)
+
+    assert state.is_failed() and "row 3" in state.message
+    assert len(calls) == 1
+    with pytest.raises(DataError):
+        run(workspace)

@@ -1,0 +1,193 @@
+"""The flow's paths. The steps are scripted, because the real gate cannot be told what to say.
+
+Their own work is tested in tests/test_night.py and from end to end.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter
+
+from flows import tasks
+from flows.unlearn import run, unlearn_nightly
+from tru import night
+from tru.errors import RequestError, TruError
+
+FLOW = [sys.executable, "-m", "flows.unlearn"]
+
+
+def test_nothing_due_is_a_completed_run(workspace):
+    state = unlearn_nightly(workspace=str(workspace.root), return_state=True)
+
+    assert state.is_completed()
+    assert state.message == "Nothing to do: no deletion request is due."
+    assert run(workspace) == {"batch": None}
+
+
+def test_as_a_command_it_needs_no_server_and_no_settings(empty_workspace, environment):
+    done = subprocess.run(
+        [*FLOW, "-w", empty_workspace.root], env=environment, capture_output=True, text=True, timeout=120
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"batch": None}
+    assert "Nothing to do" in done.stderr
+    assert (empty_workspace.state / "prefect").is_dir()
+
+
+def test_as_a_command_a_folder_that_is_no_workspace_is_refused(tmp_path, environment):
+    done = subprocess.run([*FLOW, "-w", tmp_path], env=environment, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ") and "params.yaml" in done.stderr.splitlines()[-1]
+
+
+class Script:
+    """Stands in for the steps of the night and notes who was called."""
+
+    def __init__(self, gate="pass", retrain="pass"):
+        self.calls = []
+        self.errors = {}
+        self.answers = {
+            "claim": "batch-1",
+            "cut": "0f3a",
+            "check": {"passed": True, "expectations": 9},
+            "unlearn": {"method": "tru", "seconds": 0.25},
+            "evaluate": {"models": {}},
+            "gate": self._verdict(gate),
+            "retrain": self._verdict(retrain),
+            "promote": "7",
+            "close": {"outcome": "unlearned"},
+            "hold": {"outcome": "held"},
+        }
+
+    def _verdict(self, verdict):
+        reasons = [] if verdict == "pass" else ["ndcg@20 0.81 of retrained, needs 0.99"]
+        table = [{"measure": "ndcg@20", "unlearned": 0.123456, "retrained": float("nan"), "passed": verdict == "pass"}]
+        return {"verdict": verdict, "reasons": reasons, "table": table}
+
+    def step(self, name):
+        def work(ws, batch=None):
+            self.calls.append(name)
+            if self.errors.get(name):
+                raise self.errors[name].pop(0)
+            return self.answers[name]
+
+        return work
+
+    @contextmanager
+    def open_lease(self, ws, batch):
+        self.calls.append("lease")
+        yield
+        self.calls.append("leave")
+
+
+@pytest.fixture
+def play(monkeypatch, workspace):
+    """Run the flow by a script; the final state and the script."""
+
+    def played(script):
+        for name in script.answers:
+            monkeypatch.setattr(night, name, script.step(name))
+            monkeypatch.setattr(tasks, name, getattr(tasks, name).with_options(retry_delay_seconds=0))
+        monkeypatch.setattr(night, "open_lease", script.open_lease)
+        return unlearn_nightly(workspace=str(workspace.root), return_state=True)
+
+    return played
+
+
+def test_a_good_night(play):
+    script = Script()
+    state = play(script)
+
+    assert state.is_completed()
+    assert state.result() == {"batch": "batch-1", "outcome": "unlearned"}
+    assert script.calls == [
+        *("claim", "lease", "cut", "check", "unlearn", "evaluate", "gate", "promote", "close", "leave")
+    ]
+
+
+def test_the_verdict_is_on_the_prefect_page(play):
+    run_id = play(Script(gate="fail")).state_details.flow_run_id
+
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id={"any_": [run_id]}))
+    shown = {artifact.key: artifact.data for artifact in artifacts}
+    assert json.loads(shown["verdict"]) == [
+        {"measure": "ndcg@20", "unlearned": "0.1235", "retrained": "nan", "passed": False}
+    ]
+    assert "needs 0.99" in shown["verdict-reasons"]
+    assert "every margin is kept" in shown["verdict-retrained-reasons"]
+
+
+def test_a_no_of_the_gate_leads_to_the_retrained_model(play):
+    script = Script(gate="fail")
+
+    assert play(script).is_completed()
+    assert script.calls[6:] == ["gate", "retrain", "promote", "close", "leave"]
+
+
+def test_a_second_no_holds_the_batch_and_calls_a_person(play):
+    script = Script(gate="fail", retrain="fail")
+    state = play(script)
+
+    assert state.is_failed()
+    assert script.calls[6:] == ["gate", "retrain", "hold"]
+    assert "batch-1 is held" in state.message and "needs 0.99" in state.message and "tru batch retry" in state.message
+    with pytest.raises(TruError):
+        state.result()
+
+
+def test_what_a_person_must_solve_is_not_tried_again(play):
+    script = Script()
+    script.errors["claim"] = [RequestError("another run holds the batch. Wait.")]
+    state = play(script)
+
+    assert state.is_failed() and "another run holds the batch" in state.message
+    assert script.calls == ["claim"]
+
+
+def test_an_unforeseen_error_is_tried_again_and_quotes_nobody(play, capsys):
+    script = Script()
+    script.errors["cut"] = [KeyError("somebody@example.org")]
+    assert play(script).is_completed()
+    assert script.calls.count("cut") == 2
+
+    script = Script()
+    script.errors["cut"] = [KeyError("somebody@example.org")] * 3
+    state = play(script)
+    assert state.is_failed()
+    assert script.calls == ["claim", "lease", "cut", "cut", "cut"]
+    assert "'cut' stopped on KeyError at" in state.message and "test_unlearn.py" in state.message
+    assert "somebody" not in state.message + "".join(capsys.readouterr())
+
+
+def test_a_crash_after_a_step_is_a_crash_and_leaves_no_server_behind(empty_workspace, environment):
+    crashing = environment | {"TRU_CRASH_AFTER": "claim"}
+    process = subprocess.Popen(
+        [*FLOW, "-w", empty_workspace.root], env=crashing, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    assert process.wait(120) == -signal.SIGKILL
+
+    until = time.monotonic() + 30
+    while started_by(process.pid):
+        assert time.monotonic() < until, "Prefect's temporary server outlived the run"
+        time.sleep(0.2)
+
+
+def started_by(pid):
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TRU_RUN_PID") == str(pid) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found

@@ -1,0 +1,204 @@
+"""What is to be forgotten, and the data set without it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from tru.data.features import presence
+from tru.data.interactions import TRAIN, Dataset
+from tru.errors import DataError
+from tru.params import Params
+
+Pair = tuple[str, str]
+T = TypeVar("T")
+
+
+class ForgetParams(Params):
+    """A simulated batch of deletion requests, for research."""
+
+    regime: Literal["user", "item", "interaction", "modality"] = "user"
+    """What is forgotten: all of a user, an item, single interactions, or one modality of an item."""
+    fraction: float = 0.05
+    """Share of the users, items, train interactions or (item, modality) pairs, from 0 to 1."""
+    count: int | None = None
+    """How many instead; overrides ``fraction``."""
+    seed: int = 7
+    """Which ones."""
+
+
+@dataclass(frozen=True)
+class ForgetSet:
+    """The subjects of a batch. It holds raw identifiers: keep it off logs and reports, destroy it with the batch.
+
+    Attributes:
+        users: all their rows go.
+        items: their rows, features and neighbour relations go, and the items themselves.
+        pairs: (user, item); that row goes.
+        modalities: (item, modality); the item stays, its features of that modality and what was built on them go.
+    """
+
+    users: frozenset[str] = frozenset()
+    items: frozenset[str] = frozenset()
+    pairs: frozenset[Pair] = frozenset()
+    modalities: frozenset[Pair] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """Number of subjects."""
+        return len(self.users) + len(self.items) + len(self.pairs) + len(self.modalities)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to forget."""
+        return self.size == 0
+
+    def known(self, ds: Dataset) -> ForgetSet:
+        """The part of it that ``ds`` holds."""
+        return ForgetSet(
+            users=self.users & frozenset(ds.users.tolist()),
+            items=self.items & frozenset(ds.items.tolist()),
+            pairs=frozenset(_pairs_of(ds.interactions[_names(ds.interactions, self.pairs)])),
+            modalities=self.modalities & _present_pairs(ds),
+        )
+
+    def unknown(self, ds: Dataset) -> ForgetSet:
+        """The part of it that ``ds`` does not hold: these requests are answered as "not found"."""
+        known = self.known(ds)
+        return ForgetSet(
+            users=self.users - known.users,
+            items=self.items - known.items,
+            pairs=self.pairs - known.pairs,
+            modalities=self.modalities - known.modalities,
+        )
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Sorted lists, ready for JSON."""
+        return {
+            "users": sorted(self.users),
+            "items": sorted(self.items),
+            "pairs": [list(pair) for pair in sorted(self.pairs)],
+            "modalities": [list(pair) for pair in sorted(self.modalities)],
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, list[Any]]) -> ForgetSet:
+        """The inverse of :meth:`to_dict`; absent keys are empty."""
+        return cls(
+            users=frozenset(value.get("users", [])),
+            items=frozenset(value.get("items", [])),
+            pairs=frozenset((user, item) for user, item in value.get("pairs", [])),
+            modalities=frozenset((item, modality) for item, modality in value.get("modalities", [])),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all, readable by this account only."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.new-{os.getpid()}")
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> ForgetSet:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: missing or damaged.
+        """
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} is missing or no forget set. Run the step that writes it again.") from error
+
+
+def cut(ds: Dataset, forget: ForgetSet) -> Dataset:
+    """``ds`` without what is to be forgotten; every other row keeps its place, its split and its bytes.
+
+    What ``ds`` does not hold is passed over (see :meth:`ForgetSet.unknown`).
+
+    Raises:
+        DataError: no train row, or no item with some modality, would be left.
+    """
+    rows = ds.interactions
+    gone = rows["user_id"].isin(list(forget.users)) | rows["item_id"].isin(list(forget.items))
+    rows = rows[~(gone | _names(rows, forget.pairs))].reset_index(drop=True)
+    stay = ~np.isin(ds.items, sorted(forget.items)) if forget.items else np.ones(len(ds.items), dtype=bool)
+    items = ds.items[stay]
+    features = {m: _without(ds.features[m][stay], items, _of(forget, m)) for m in ds.modalities}
+    present = {m: presence(features[m]) for m in ds.modalities}
+    if not (rows["split"] == TRAIN).any() or not all(flags.any() for flags in present.values()):
+        raise DataError("After the cut no train row, or no item with some modality, would be left. Split the batch.")
+    neighbours = {m: _among(table, items[present[m]]) for m, table in ds.neighbours.items()}
+    return replace(ds, interactions=rows, items=items, features=features, present=present, neighbours=neighbours)
+
+
+def simulate(ds: Dataset, params: ForgetParams) -> ForgetSet:
+    """Draw a batch of requests: among users or items with train rows, train pairs, or modalities items have.
+
+    Raises:
+        DataError: nothing, or everything, would be forgotten.
+    """
+    train = ds.interactions[ds.interactions["split"] == TRAIN]
+    if params.regime == "user":
+        return ForgetSet(users=frozenset(_draw(sorted(set(train["user_id"])), params)))
+    if params.regime == "item":
+        return ForgetSet(items=frozenset(_draw(sorted(set(train["item_id"])), params)))
+    if params.regime == "interaction":
+        return ForgetSet(pairs=frozenset(_draw(sorted(_pairs_of(train)), params)))
+    return ForgetSet(modalities=frozenset(_draw(sorted(_present_pairs(ds)), params)))
+
+
+def _draw(pool: list[T], params: ForgetParams) -> list[T]:
+    """``params.count`` or ``params.fraction`` of ``pool``, at least one."""
+    count = max(1, round(params.fraction * len(pool))) if params.count is None else params.count
+    if not 0 < count < len(pool):
+        raise DataError(
+            f"Cannot forget {count} of {len(pool)} ({params.regime}s). "
+            "Set forget.fraction between 0 and 1, or forget.count between 1 and what there is."
+        )
+    picked = np.random.default_rng(params.seed).choice(len(pool), size=count, replace=False)
+    return [pool[k] for k in sorted(picked)]
+
+
+def _pairs_of(rows: pd.DataFrame) -> Iterable[Pair]:
+    """(user, item) of each row."""
+    return zip(rows["user_id"].tolist(), rows["item_id"].tolist(), strict=True)
+
+
+def _present_pairs(ds: Dataset) -> set[Pair]:
+    """All (item, modality) that are there."""
+    return {(item, m) for m in ds.modalities for item in ds.items[ds.present[m]].tolist()}
+
+
+def _names(rows: pd.DataFrame, pairs: frozenset[Pair]) -> np.ndarray:
+    """(n_rows,) bool: which rows are one of ``pairs``."""
+    hit = rows["user_id"].isin([user for user, _ in pairs]).to_numpy(dtype=bool).copy()
+    # Only the rows of users who are named are compared pair by pair.
+    hit[hit] = [pair in pairs for pair in _pairs_of(rows[hit])]
+    return hit
+
+
+def _of(forget: ForgetSet, modality: str) -> list[str]:
+    """Items whose ``modality`` is revoked."""
+    return sorted(item for item, name in forget.modalities if name == modality)
+
+
+def _without(matrix: np.ndarray, items: np.ndarray, revoked: list[str]) -> np.ndarray:
+    """``matrix`` with the rows of the revoked items zero."""
+    if revoked:
+        matrix = matrix.copy()
+        matrix[np.isin(items, revoked)] = 0
+    return matrix
+
+
+def _among(table: pd.DataFrame, items: np.ndarray) -> pd.DataFrame:
+    """The neighbour relations between ``items``."""
+    return table[table["item_id"].isin(items) & table["neighbour_id"].isin(items)].reset_index(drop=True)

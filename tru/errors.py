@@ -1,0 +1,54 @@
+"""Every error a user of tru can meet.
+
+::
+
+    TruError
+    ├── WorkspaceError        the folder is not a workspace, or its params.yaml is wrong
+    ├── DataError             the data set is unreadable, inconsistent or empty
+    │   └── CheckFailed       Great Expectations refused the data
+    ├── RequestError          a deletion request that cannot be taken as given
+    │   └── LeaseHeld         another run holds the open batch
+    ├── ModelError            a model that cannot be trained, loaded or served
+    ├── UnlearningError       an unlearner cannot do what is asked of it
+    └── ReleaseError          the model registry or the data versions refuse a step
+
+A message says what is wrong, where (file, row), and what to do next. It never names a person.
+"""
+
+from __future__ import annotations
+
+
+class TruError(Exception):
+    """Base of all errors that are the user's to solve; the command line prints them without a traceback."""
+
+
+class WorkspaceError(TruError):
+    """The folder is not a workspace, or its ``params.yaml`` is wrong."""
+
+
+class DataError(TruError):
+    """The data set is unreadable, inconsistent or empty."""
+
+
+class CheckFailed(DataError):
+    """Great Expectations refused the data; the message names the failed expectations and no identifier."""
+
+
+class RequestError(TruError):
+    """A deletion request that cannot be taken as given."""
+
+
+class LeaseHeld(RequestError):
+    """Another run holds the open batch; wait for it or let its lease run out."""
+
+
+class ModelError(TruError):
+    """A model that cannot be trained, loaded or served."""
+
+
+class UnlearningError(TruError):
+    """An unlearner cannot do what is asked of it."""
+
+
+class ReleaseError(TruError):
+    """The model registry or the data versions refuse a step."""

@@ -1,0 +1,335 @@
+"""The inbox: takes deletion requests in, hands them out in batches under a lease, and ends each of them exactly once.
+
+The rules are here, once; where the rows lie is behind `Rows`. Every public method is one transaction, so a crash leaves
+a request before or after a step, never in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tru.errors import RequestError
+from tru.requests import moves
+from tru.requests.lifecycle import (
+    WAITING,
+    WORKING,
+    Batch,
+    BatchOutcome,
+    DeletionRequest,
+    Receipt,
+    Regime,
+    State,
+    Subject,
+    Verdict,
+)
+from tru.requests.rows import Rows
+from tru.requests.suppression import Key, Suppression
+
+if TYPE_CHECKING:
+    from tru.data.forget import ForgetSet
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Inbox:
+    """The inbox over any storage; several processes may use the same one at the same time."""
+
+    def __init__(self, rows: Rows, key: Key, clock: Callable[[], datetime] = _now) -> None:
+        """Take the storage into use.
+
+        Raises:
+            RequestError: the storage was filled under another suppression key.
+        """
+        self._rows, self._key, self._clock = rows, key, clock
+        with rows.reading() as rows_now:
+            check = rows_now.guard().key_check
+        if check is None:
+            with rows.writing() as rows_now:
+                check = rows_now.guard().key_check or key.check
+                rows_now.put_guard(replace(rows_now.guard(), key_check=check))
+        if not key.matches(check):
+            raise RequestError(
+                "The suppression key is not the one this inbox was filled with, so suppressed subjects would not be "
+                "recognised. Restore .tru/suppression.key, or set TRU_SUPPRESSION_KEY to the first key."
+            )
+        self._scrub()
+
+    # -- filing ------------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        regime: Regime | str,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        modality: str | None = None,
+        received: datetime | None = None,
+    ) -> Receipt:
+        """File one request; its subject is suppressed from here on.
+
+        Raises:
+            RequestError: it does not name what its regime takes.
+        """
+        return self.add_all([Subject.of(regime, user=user, item=item, modality=modality)], received=received)[0]
+
+    def add_all(self, subjects: Sequence[Subject], *, received: datetime | None = None) -> Sequence[Receipt]:
+        """File many requests, all or none; one receipt per subject, in order."""
+        moment = self._moment(received)
+        keys = [self._key.of_subject(subject) for subject in subjects]
+        with self._rows.writing() as rows:
+            known = rows.open_by_key(set(keys))
+            new: dict[str, DeletionRequest] = {}
+            for key, subject in zip(keys, subjects, strict=True):
+                if key not in known and key not in new:
+                    new[key] = moves.queued(subject, moment)
+            rows.insert(list(new.items()))
+            moves.suppress(rows, self._key, new.values())
+        # The first naming of a subject in this call is the addition, its repetitions are duplicates.
+        first = set(new)
+        receipts = []
+        for key in keys:
+            receipts.append(Receipt(new.get(key) or known[key], added=key in first))
+            first.discard(key)
+        return receipts
+
+    def list(self, state: State | str | None = None, batch: str | None = None) -> Sequence[DeletionRequest]:
+        """Requests in the order they came in, with identifiers while they are open.
+
+        Raises:
+            RequestError: an unknown state.
+        """
+        states = None if state is None else [moves.state_of(state)]
+        with self._rows.reading() as rows:
+            return rows.requests(states=states, batch=batch)
+
+    def get(self, id: str) -> DeletionRequest:
+        """One request.
+
+        Raises:
+            RequestError: there is none with this id.
+        """
+        with self._rows.reading() as rows:
+            return moves.request_of(rows, id)
+
+    def withdraw(self, id: str) -> DeletionRequest:
+        """Take a request back that no batch has taken up; lifts its suppression.
+
+        Raises:
+            RequestError: there is none with this id, or it is past taking back.
+        """
+        with self._rows.writing() as rows:
+            request = moves.request_of(rows, id)
+            if request.state not in WAITING:
+                raise RequestError(
+                    f"Request {request.id} is {request.state}; only one that waits can be withdrawn. "
+                    "What is cut out of the data is not put back: file the interactions anew if they are wanted."
+                )
+            ended = moves.end(rows, [request], State.WITHDRAWN, None, lift=True)[0]
+        self._scrub()
+        return ended
+
+    def counts(self) -> dict[str, int]:
+        """How many requests are in each state, every state named."""
+        with self._rows.reading() as rows:
+            found = rows.counts()
+        return {state.value: found.get(state, 0) for state in State}
+
+    # -- a batch's life ----------------------------------------------------------------------------------------------
+
+    def claim(self, owner: str, lease_seconds: float = 120) -> Batch | None:
+        """Take the open batch up again, or open one from all that waits; None if nothing waits.
+
+        An open batch is free when its lease was dropped, has run out, or its owner on this host is dead.
+
+        Raises:
+            LeaseHeld: a live run holds the open batch.
+            RequestError: the open batch is held for a person to decide.
+        """
+        with self._rows.writing() as rows:
+            batch = rows.open_batch() or moves.open_batch(rows, self._moment())
+            if batch is None:
+                return None
+            if batch.outcome == "held":
+                raise RequestError(
+                    f"Batch {batch.id} is held: neither the unlearned nor the retrained model passed the gate. "
+                    f"The champion stays. Read its verdict, then decide: `tru batch retry {batch.id}`."
+                )
+            moves.refuse_if_taken(batch, owner, self._moment())
+            return moves.lease(rows, batch, owner, self._until(lease_seconds))
+
+    def renew(self, batch: str, owner: str, lease_seconds: float = 120) -> None:
+        """Keep the lease.
+
+        Raises:
+            LeaseHeld: it is no longer this owner's.
+        """
+        with self._rows.writing() as rows:
+            moves.lease(rows, moves.leased(rows, batch, owner), owner, self._until(lease_seconds))
+
+    def release(self, batch: str, owner: str) -> None:
+        """Drop the lease; nothing happens if it is not this owner's."""
+        with self._rows.writing() as rows:
+            found = rows.batch(batch)
+            if found is not None and found.owner == owner:
+                rows.put_batch(replace(found, owner=None, lease_until=None))
+
+    def forget_set(self, batch: str) -> ForgetSet:
+        """What the batch's open requests ask to be forgotten (without those that were not found)."""
+        from tru.data.forget import ForgetSet
+
+        by_regime: dict[Regime, set[Any]] = {regime: set() for regime in Regime}
+        for r in self.list(batch=batch):
+            if r.is_open:
+                named = tuple(part for part in (r.user, r.item, r.modality) if part is not None)
+                by_regime[r.regime].add(named if len(named) > 1 else named[0])
+        return ForgetSet(
+            users=frozenset(by_regime[Regime.USER]),
+            items=frozenset(by_regime[Regime.ITEM]),
+            pairs=frozenset(by_regime[Regime.INTERACTION]),
+            modalities=frozenset(by_regime[Regime.MODALITY]),
+        )
+
+    def advance(self, batch: str, owner: str, step: str, state: State | str | None = None, **facts: Any) -> Batch:  # noqa: ANN401
+        """Record a finished step and its facts (JSON, no identifier), and move the open requests to ``state``.
+
+        Saying it twice changes nothing.
+
+        Raises:
+            LeaseHeld: the lease is no longer this owner's.
+            RequestError: the batch is closed or held, or ``state`` is none a batch works in.
+        """
+        target = None if state is None else moves.state_of(state)
+        if target is not None and target not in WORKING:
+            raise RequestError(f"A step cannot move requests to '{target}'; it is one of {', '.join(sorted(WORKING))}.")
+        with self._rows.writing() as rows:
+            found = moves.leased(rows, batch, owner)
+            if target is not None:
+                moving = [r for r in rows.requests(batch=batch, states=WORKING) if r.state != target]
+                rows.update([replace(r, state=target) for r in moving])
+            changed = replace(found, step=step, facts=moves.merged(found, facts))
+            rows.put_batch(changed)
+            return changed
+
+    def not_found(self, batch: str, owner: str, ids: Iterable[str]) -> None:
+        """Close requests of the batch whose subjects are not in the data; lifts their suppression.
+
+        Raises:
+            LeaseHeld: the lease is no longer this owner's.
+            RequestError: an id is not of this batch.
+        """
+        wanted = set(ids)
+        with self._rows.writing() as rows:
+            moves.leased(rows, batch, owner)
+            found = [request for request in rows.requests(batch=batch) if request.id in wanted]
+            if len(found) < len(wanted):
+                raise RequestError(f"{len(wanted) - len(found)} of the requests are not of batch {batch}.")
+            moves.end(rows, [r for r in found if r.is_open], State.CLOSED, "not found", lift=True)
+        self._scrub()
+
+    def close(
+        self,
+        batch: str,
+        owner: str,
+        outcome: BatchOutcome,
+        verdict: Verdict | None,
+        seconds: dict[str, float],
+        **facts: Any,  # noqa: ANN401 - whatever JSON can hold
+    ) -> Batch:
+        """End the batch and every request still open in it, exactly once; identifiers are erased.
+
+        Outcome "not found" is for a batch none of whose subjects was in the data. Saying it twice changes nothing.
+
+        Raises:
+            LeaseHeld: the lease is no longer this owner's.
+            RequestError: it was closed otherwise, is held, or the outcome does not fit its requests.
+        """
+        with self._rows.writing() as rows:
+            found = moves.batch_of(rows, batch)
+            if found.closed is None:
+                found = moves.leased(rows, batch, owner)
+                closed = replace(moves.settled(found, outcome, verdict, seconds, facts), closed=self._moment())
+                moves.close(rows, closed)
+                found = closed
+            elif (found.outcome, found.verdict) != (outcome, verdict):
+                raise RequestError(f"Batch {batch} is closed with outcome '{found.outcome}'; it cannot end twice.")
+        self._scrub()
+        return found
+
+    def hold(
+        self,
+        batch: str,
+        owner: str,
+        verdict: Verdict | None,
+        seconds: dict[str, float],
+        **facts: Any,  # noqa: ANN401
+    ) -> Batch:
+        """Stop the batch for a person to decide: it stays open with its step, and no run picks it up by itself.
+
+        Raises:
+            LeaseHeld: the lease is no longer this owner's.
+        """
+        with self._rows.writing() as rows:
+            found = moves.batch_of(rows, batch)
+            if found.outcome == "held":
+                return found
+            found = moves.leased(rows, batch, owner)
+            rows.update([replace(r, state=State.HELD) for r in rows.requests(batch=batch, states=WORKING)])
+            held = moves.settled(found, "held", verdict, seconds, facts)
+            rows.put_batch(held)
+            return held
+
+    def retry(self, batch: str, step: str | None = None) -> Batch:
+        """Let the next run pick a held batch up again, after ``step`` (default: the last step that finished).
+
+        Raises:
+            RequestError: the batch is not held.
+        """
+        with self._rows.writing() as rows:
+            found = moves.batch_of(rows, batch)
+            if found.outcome != "held":
+                raise RequestError(f"Batch {batch} is not held; there is nothing to retry.")
+            rows.update([replace(r, state=State.BATCHED) for r in rows.requests(batch=batch, states=[State.HELD])])
+            changed = replace(found, outcome=None, verdict=None, step=step or found.step)
+            rows.put_batch(changed)
+            return changed
+
+    def open_batch(self) -> Batch | None:
+        """The batch that is not closed (worked on, waiting for a run, or held), if there is one."""
+        with self._rows.reading() as rows:
+            return rows.open_batch()
+
+    def last_batch(self) -> Batch | None:
+        """The newest batch that came to an outcome, "held" included."""
+        with self._rows.reading() as rows:
+            return rows.last_batch()
+
+    def completed_through(self) -> int:
+        """How many requests have been completed, in order; never falls."""
+        with self._rows.reading() as rows:
+            return rows.guard().completed
+
+    def suppression(self) -> Suppression:
+        """Who and what serving must not show."""
+        return Suppression(self._key, self._rows.lookup())
+
+    def _until(self, lease_seconds: float) -> datetime:
+        return self._moment() + timedelta(seconds=lease_seconds)
+
+    def _moment(self, given: datetime | None = None) -> datetime:
+        if given is not None and given.tzinfo is None:
+            raise RequestError("The time a request was received needs a time zone.")
+        return (given or self._clock()).astimezone(UTC)
+
+    def _scrub(self) -> None:
+        """Clean the storage after endings; what cannot be done now is done when the inbox is next used so."""
+        with self._rows.reading() as rows:
+            guard = rows.guard()
+        if guard.scrubbed < guard.endings and self._rows.scrub():
+            with self._rows.writing() as rows:
+                now = rows.guard()
+                rows.put_guard(replace(now, scrubbed=max(now.scrubbed, guard.endings)))

@@ -1,0 +1,224 @@
+"""What a deletion request and a batch are, the states they pass, and what makes a request valid.
+
+::
+
+    queued ─► batched ─► cut ─► unlearned ─► gated ─► promoted ─► closed
+      └► withdrawn          any of these ─► held (a person is called) ─► retried
+
+``received`` and ``refused`` belong to channels that take a request in before they can judge it; the channels of today
+judge first, so what they take in is queued at once.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+
+from tru.errors import RequestError
+
+# GDPR Art. 12(3) gives one month; 30 days is the shortest month that is always safe to promise.
+MONTH = timedelta(days=30)
+LONGEST_ID = 512
+
+RequestOutcome = Literal["unlearned", "retrained", "not found"]
+BatchOutcome = Literal["unlearned", "retrained", "not found", "held"]
+Verdict = Literal["pass", "fail"]
+
+
+class Regime(StrEnum):
+    """What is to be forgotten."""
+
+    USER = "user"
+    ITEM = "item"
+    INTERACTION = "interaction"
+    MODALITY = "modality"
+
+
+class State(StrEnum):
+    """Where a request stands."""
+
+    RECEIVED = "received"
+    QUEUED = "queued"
+    BATCHED = "batched"
+    CUT = "cut"
+    UNLEARNED = "unlearned"
+    GATED = "gated"
+    PROMOTED = "promoted"
+    CLOSED = "closed"
+    HELD = "held"
+    WITHDRAWN = "withdrawn"
+    REFUSED = "refused"
+
+
+WAITING = frozenset({State.RECEIVED, State.QUEUED})
+WORKING = frozenset({State.BATCHED, State.CUT, State.UNLEARNED, State.GATED, State.PROMOTED})
+ENDED = frozenset({State.CLOSED, State.WITHDRAWN, State.REFUSED})
+
+# Which of user, item and modality each regime takes: exactly these.
+_NEEDS = {
+    Regime.USER: ("user",),
+    Regime.ITEM: ("item",),
+    Regime.INTERACTION: ("user", "item"),
+    Regime.MODALITY: ("item", "modality"),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom or what a request names. Its ``repr`` shows no identifier, so a stray log line cannot leak one."""
+
+    regime: Regime
+    user: str | None = field(default=None, repr=False)
+    item: str | None = field(default=None, repr=False)
+    modality: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        regime: Regime | str | None = None,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        modality: str | None = None,
+    ) -> Subject:
+        """A checked subject; without ``regime`` it follows from what is named.
+
+        Raises:
+            RequestError: an unknown regime, too little or too much named, or an unusable identifier.
+        """
+        given = {"user": user, "item": item, "modality": modality}
+        named = {key: _clean(key, value) for key, value in given.items() if value is not None}
+        chosen = _regime(regime, tuple(named))
+        if tuple(named) != _NEEDS[chosen]:
+            raise RequestError(
+                f"A request of regime '{chosen}' names {_words(_NEEDS[chosen])} and nothing else; "
+                f"this one names {_words(tuple(named))}."
+            )
+        return cls(chosen, **named)
+
+
+def _regime(regime: Regime | str | None, named: tuple[str, ...]) -> Regime:
+    if regime is not None:
+        try:
+            return Regime(regime)
+        except ValueError:
+            # The word is not repeated: in a file with shifted columns it may be a person's identifier.
+            raise RequestError(f"Unknown regime; the known ones are {_words(tuple(Regime))}.") from None
+    for known, needs in _NEEDS.items():
+        if named == needs:
+            return known
+    raise RequestError(
+        "A request names a user, an item, a user and an item, or an item and a modality; "
+        f"this one names {_words(named)}."
+    )
+
+
+def _clean(key: str, value: object) -> str:
+    """The identifier without surrounding blanks, or an error that does not repeat it."""
+    if not isinstance(value, str):
+        raise RequestError(f"The {key} must be text; write the identifier in quotes.")
+    text = value.strip()
+    if not text:
+        raise RequestError(f"The {key} is empty; give the identifier used in interactions.parquet.")
+    if len(text) > LONGEST_ID:
+        raise RequestError(f"The {key} has {len(text)} characters; at most {LONGEST_ID} are taken.")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+        raise RequestError(f"The {key} holds a control character or broken text; check the encoding (UTF-8).")
+    return text
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "nothing"
+
+
+@dataclass(frozen=True)
+class DeletionRequest:
+    """One request. ``user``, ``item`` and ``modality`` are None once it has ended: nothing of the subject is kept.
+
+    Attributes:
+        id: a random token that says nothing of the subject.
+        outcome: how it ended, when it is closed.
+        received: when it came in (aware); the month runs from here.
+        batch: the batch that works on it or worked on it.
+    """
+
+    id: str
+    regime: Regime
+    state: State
+    received: datetime
+    user: str | None = field(default=None, repr=False)
+    item: str | None = field(default=None, repr=False)
+    modality: str | None = field(default=None, repr=False)
+    outcome: RequestOutcome | None = None
+    batch: str | None = None
+
+    @property
+    def due(self) -> datetime:
+        """The day by which the subject must have an answer."""
+        return self.received + MONTH
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still waits or is worked on."""
+        return self.state not in ENDED
+
+    @property
+    def subject(self) -> Subject:
+        """Whom it names; meaningful while it is open."""
+        return Subject(self.regime, self.user, self.item, self.modality)
+
+    def public(self) -> dict[str, str | None]:
+        """What may be shown: no identifier of a person, an item or a modality."""
+        return {
+            "id": self.id,
+            "regime": self.regime.value,
+            "state": self.state.value,
+            "outcome": self.outcome,
+            "received": self.received.isoformat(timespec="seconds"),
+            "due": self.due.isoformat(timespec="seconds"),
+            "batch": self.batch,
+        }
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The answer to a filing: the request, and whether it is new (False: an open one named the same subject)."""
+
+    request: DeletionRequest
+    added: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The requests one nightly run works on together.
+
+    Attributes:
+        id: day and number, such as ``batch-20261123-01``.
+        opened: when it was claimed first.
+        step: the last step that finished.
+        size: how many requests it was opened with.
+        sequence: how many requests will have been completed, ever, once this batch is closed (``tru.deleted_through``).
+        outcome: how it ended, or "held"; None while it is worked on.
+        verdict: what the gate said of the model that came out.
+        seconds: what took how long.
+        facts: whatever the steps recorded for their successors; JSON, no identifier.
+        closed: when it ended; None while it is open (a held batch is open).
+        owner: who holds the lease.
+        lease_until: how long the lease lasts unless it is renewed.
+    """
+
+    id: str
+    opened: datetime
+    step: str
+    size: int
+    sequence: int
+    outcome: BatchOutcome | None = None
+    verdict: Verdict | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    closed: datetime | None = None
+    owner: str | None = None
+    lease_until: datetime | None = None

@@ -1,0 +1,133 @@
+"""The inbox in memory: the double that tests of other parts use in place of the database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import RLock
+
+from tru.requests.inbox import Inbox
+from tru.requests.lifecycle import Batch, DeletionRequest, State
+from tru.requests.rows import Guard
+from tru.requests.suppression import Key, Mark
+
+
+@dataclass
+class _Sheet:
+    """All rows; also the transaction, since nobody else can look while one runs."""
+
+    kept: Guard = field(default_factory=Guard)
+    rows: dict[str, DeletionRequest] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    batches: dict[str, Batch] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+
+    def copy(self) -> _Sheet:
+        return _Sheet(self.kept, dict(self.rows), dict(self.keys), dict(self.batches), dict(self.marks))
+
+    def guard(self) -> Guard:
+        return self.kept
+
+    def put_guard(self, guard: Guard) -> None:
+        self.kept = guard
+
+    def requests(
+        self, *, states: Collection[State] | None = None, batch: str | None = None, ids: Collection[str] | None = None
+    ) -> list[DeletionRequest]:
+        return [
+            row
+            for row in self.rows.values()
+            if (states is None or row.state in states)
+            and (batch is None or row.batch == batch)
+            and (ids is None or row.id in ids)
+        ]
+
+    def open_by_key(self, keys: Collection[str]) -> dict[str, DeletionRequest]:
+        return {key: self.rows[self.keys[key]] for key in keys if key in self.keys}
+
+    def insert(self, requests: Sequence[tuple[str, DeletionRequest]]) -> None:
+        for key, request in requests:
+            self.rows[request.id] = request
+            self.keys[key] = request.id
+
+    def update(self, requests: Sequence[DeletionRequest]) -> None:
+        self.rows.update((request.id, request) for request in requests)
+        ended = {request.id for request in requests if not request.is_open}
+        self.keys = {key: id for key, id in self.keys.items() if id not in ended}
+
+    def counts(self) -> dict[State, int]:
+        return dict(Counter(row.state for row in self.rows.values()))
+
+    def open_batch(self) -> Batch | None:
+        return next((batch for batch in self.batches.values() if batch.closed is None), None)
+
+    def last_batch(self) -> Batch | None:
+        return next((batch for batch in reversed(self.batches.values()) if batch.outcome is not None), None)
+
+    def batch(self, batch: str) -> Batch | None:
+        return self.batches.get(batch)
+
+    def count_batches(self, prefix: str) -> int:
+        return sum(id.startswith(prefix) for id in self.batches)
+
+    def put_batch(self, batch: Batch) -> None:
+        self.batches[batch.id] = batch
+
+    def mark(self, marks: Sequence[Mark]) -> None:
+        self.marks.update((mark.request, mark) for mark in marks)
+
+    def unmark(self, requests: Sequence[str]) -> None:
+        for request in requests:
+            self.marks.pop(request, None)
+
+
+class MemoryRows:
+    """Rows that live as long as the object; threads may share it."""
+
+    def __init__(self) -> None:
+        self._sheet = _Sheet()
+        self._lock = RLock()
+
+    @contextmanager
+    def reading(self) -> Iterator[_Sheet]:
+        """A copy, so that nothing a reader does is kept."""
+        with self._lock:
+            yield self._sheet.copy()
+
+    @contextmanager
+    def writing(self) -> Iterator[_Sheet]:
+        """Work on a copy and keep it only if all went well."""
+        with self._lock:
+            sheet = self._sheet.copy()
+            yield sheet
+            self._sheet = sheet
+
+    def scrub(self) -> bool:
+        """Nothing is left behind in memory that anyone could read."""
+        return True
+
+    def lookup(self) -> MemoryRows:
+        """The marks, for serving."""
+        return self
+
+    def version(self) -> int:
+        """Changes with every mark made or lifted."""
+        return self._sheet.kept.marks
+
+    def known(self, digests: Collection[str]) -> set[str]:
+        """Those of ``digests`` that are marked."""
+        return {mark.digest for mark in self._sheet.marks.values()} & set(digests)
+
+    def within(self, scope: str) -> set[str]:
+        """All marked digests of one scope."""
+        return {mark.digest for mark in self._sheet.marks.values() if mark.scope == scope}
+
+
+class MemoryInbox(Inbox):
+    """An inbox that forgets everything with the process."""
+
+    def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
+        super().__init__(MemoryRows(), Key(b"not a secret"), clock or (lambda: datetime.now(UTC)))

@@ -1,0 +1,179 @@
+"""The moves of which the inbox is made; each runs inside a transaction that `tru.requests.inbox` has begun."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from tru.errors import LeaseHeld, RequestError
+from tru.requests.lifecycle import (
+    WAITING,
+    Batch,
+    BatchOutcome,
+    DeletionRequest,
+    RequestOutcome,
+    State,
+    Subject,
+    Verdict,
+)
+from tru.requests.owner import is_dead
+from tru.requests.rows import Transaction
+from tru.requests.suppression import Key, mark_of
+
+
+def queued(subject: Subject, received: datetime) -> DeletionRequest:
+    """A new request with a token that says nothing of its subject."""
+    return DeletionRequest(
+        id=f"req-{secrets.token_hex(8)}",
+        regime=subject.regime,
+        state=State.QUEUED,
+        received=received,
+        user=subject.user,
+        item=subject.item,
+        modality=subject.modality,
+    )
+
+
+def suppress(rows: Transaction, key: Key, requests: Iterable[DeletionRequest]) -> None:
+    """Mark the subjects of new requests."""
+    marks = [mark for request in requests if (mark := mark_of(key, request)) is not None]
+    if marks:
+        rows.mark(marks)
+        guard = rows.guard()
+        rows.put_guard(replace(guard, marks=guard.marks + 1))
+
+
+def end(
+    rows: Transaction,
+    requests: Sequence[DeletionRequest],
+    state: State,
+    outcome: RequestOutcome | None,
+    *,
+    lift: bool = False,
+) -> Sequence[DeletionRequest]:
+    """The one place where requests end: their identifiers go, and it is noted that their remains need scrubbing."""
+    ended = [replace(r, state=state, outcome=outcome, user=None, item=None, modality=None) for r in requests]
+    rows.update(ended)
+    if lift:
+        rows.unmark([request.id for request in requests])
+    guard = rows.guard()
+    rows.put_guard(replace(guard, endings=guard.endings + 1, marks=guard.marks + int(lift)))
+    return ended
+
+
+def open_batch(rows: Transaction, moment: datetime) -> Batch | None:
+    """A new batch of all that waits; None if nothing does."""
+    waiting = rows.requests(states=WAITING)
+    if not waiting:
+        return None
+    day = f"batch-{moment:%Y%m%d}-"
+    id = f"{day}{rows.count_batches(day) + 1:02d}"
+    # One open batch at a time, so what will be completed after it is known from the start.
+    sequence = rows.guard().completed + len(waiting)
+    batch = Batch(id=id, opened=moment, step="claim", size=len(waiting), sequence=sequence)
+    rows.put_batch(batch)
+    rows.update([replace(request, state=State.BATCHED, batch=id) for request in waiting])
+    return batch
+
+
+def refuse_if_taken(batch: Batch, owner: str, moment: datetime) -> None:
+    """Let ``owner`` have the batch unless a live run has it.
+
+    Raises:
+        LeaseHeld: one has.
+    """
+    if batch.owner is None or batch.owner == owner or batch.lease_until is None:
+        return
+    left = (batch.lease_until - moment).total_seconds()
+    if left > 0 and not is_dead(batch.owner):
+        raise LeaseHeld(
+            f"Batch {batch.id} is being worked on by {batch.owner}. Wait for that run to end; if it is gone, "
+            f"its lease runs out in {left:.0f} s and the next run takes the batch over."
+        )
+
+
+def lease(rows: Transaction, batch: Batch, owner: str, until: datetime) -> Batch:
+    """Give ``owner`` the batch."""
+    held = replace(batch, owner=owner, lease_until=until)
+    rows.put_batch(held)
+    return held
+
+
+def close(rows: Transaction, closed: Batch) -> None:
+    """End the requests left in a batch and count them as completed.
+
+    Raises:
+        RequestError: the outcome does not fit what is left.
+    """
+    left = [request for request in rows.requests(batch=closed.id) if request.is_open]
+    outcome = closed.outcome
+    if outcome is None or outcome == "held" or (outcome == "not found") != (not left):
+        raise RequestError(f"Batch {closed.id} with {len(left)} open requests cannot be closed as '{outcome}'.")
+    end(rows, left, State.CLOSED, outcome)
+    rows.put_guard(replace(rows.guard(), completed=closed.sequence))
+    rows.put_batch(closed)
+
+
+def settled(
+    batch: Batch, outcome: BatchOutcome, verdict: Verdict | None, seconds: dict[str, float], facts: dict[str, Any]
+) -> Batch:
+    """The batch with its outcome, and without its lease."""
+    return replace(
+        batch,
+        outcome=outcome,
+        verdict=verdict,
+        seconds={**batch.seconds, **seconds},
+        facts=merged(batch, facts),
+        owner=None,
+        lease_until=None,
+    )
+
+
+def merged(batch: Batch, facts: dict[str, Any]) -> dict[str, Any]:
+    """All facts so far, as JSON would give them back: what cannot be stored fails here, in every storage alike."""
+    known: dict[str, Any] = json.loads(json.dumps({**batch.facts, **facts}, allow_nan=False))
+    return known
+
+
+def state_of(state: State | str) -> State:
+    """The state of that name, or a `RequestError` that lists the names."""
+    try:
+        return State(state)
+    except ValueError:
+        raise RequestError(f"Unknown state '{state}'; the known ones are {', '.join(State)}.") from None
+
+
+def request_of(rows: Transaction, id: str) -> DeletionRequest:
+    """The request with this id, or a `RequestError`."""
+    found = rows.requests(ids=[id])
+    if not found:
+        # What was typed is not repeated: it may be a person's identifier given by mistake.
+        raise RequestError("There is no request with this id; `tru requests list` shows the ids.")
+    return found[0]
+
+
+def batch_of(rows: Transaction, batch: str) -> Batch:
+    """The batch with this id, or a `RequestError`."""
+    found = rows.batch(batch)
+    if found is None:
+        raise RequestError(f"There is no batch {batch}.")
+    return found
+
+
+def leased(rows: Transaction, batch: str, owner: str) -> Batch:
+    """The open batch if ``owner`` has it; a lease that ran out but was not taken over still counts.
+
+    Raises:
+        LeaseHeld: somebody else has it, or nobody.
+        RequestError: the batch is closed or held.
+    """
+    found = batch_of(rows, batch)
+    if found.closed is not None or found.outcome == "held":
+        raise RequestError(f"Batch {batch} is {'closed' if found.closed else 'held'}; no step can change it.")
+    if found.owner != owner:
+        raise LeaseHeld(f"Batch {batch} is not leased to this run; another may have taken it over. Stop here.")
+    return found

@@ -1,0 +1,98 @@
+"""Where an inbox keeps its rows: the seam between the rules (`tru.requests.inbox`) and a storage.
+
+Two storages exist: `tru.requests.memory` (the double, for tests and for trying things out) and `tru.requests.store`
+(SQLite, or PostgreSQL by URL). Both pass the same contract tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from tru.requests.lifecycle import Batch, DeletionRequest, State
+from tru.requests.suppression import Lookup, Mark
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The one row every writer takes first.
+
+    Attributes:
+        completed: how many requests have been completed, in order.
+        marks: changes with every suppression made or lifted.
+        endings: how often identifiers were taken out of rows.
+        scrubbed: up to which ending the storage itself is known to hold no remains.
+        key_check: proof of the suppression key in use.
+    """
+
+    completed: int = 0
+    marks: int = 0
+    endings: int = 0
+    scrubbed: int = 0
+    key_check: str | None = None
+
+
+class Transaction(Protocol):
+    """Rows as of one moment; what is written becomes visible to others all at once."""
+
+    def guard(self) -> Guard:
+        """The guard row."""
+
+    def put_guard(self, guard: Guard) -> None:
+        """Replace the guard row."""
+
+    def requests(
+        self, *, states: Collection[State] | None = None, batch: str | None = None, ids: Collection[str] | None = None
+    ) -> list[DeletionRequest]:
+        """Requests that meet all given conditions, in the order they came in."""
+
+    def open_by_key(self, keys: Collection[str]) -> dict[str, DeletionRequest]:
+        """Open requests by the keyed hash of their subject."""
+
+    def insert(self, requests: Sequence[tuple[str, DeletionRequest]]) -> None:
+        """New open requests with the keyed hashes of their subjects."""
+
+    def update(self, requests: Sequence[DeletionRequest]) -> None:
+        """Replace rows; one that has ended loses its key."""
+
+    def counts(self) -> dict[State, int]:
+        """Requests per state."""
+
+    def open_batch(self) -> Batch | None:
+        """The batch that is not closed."""
+
+    def last_batch(self) -> Batch | None:
+        """The newest batch with an outcome."""
+
+    def batch(self, batch: str) -> Batch | None:
+        """A batch by id."""
+
+    def count_batches(self, prefix: str) -> int:
+        """How many batch ids begin so."""
+
+    def put_batch(self, batch: Batch) -> None:
+        """Insert or replace a batch."""
+
+    def mark(self, marks: Sequence[Mark]) -> None:
+        """Suppress."""
+
+    def unmark(self, requests: Sequence[str]) -> None:
+        """Lift what these requests suppress."""
+
+
+class Rows(Protocol):
+    """Storage of an inbox."""
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """A consistent view; waits for nobody."""
+
+    def writing(self) -> AbstractContextManager[Transaction]:
+        """The only writer; commits at the end, or nothing at all if an error leaves the block."""
+
+    def scrub(self) -> bool:
+        """Remove what deleted content left in the storage; False if somebody was in the way."""
+
+    def lookup(self) -> Lookup:
+        """The marks, for serving."""
