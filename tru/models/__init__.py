@@ -1,0 +1,1 @@
+"""The backbones: recommenders that can be trained, embedded and told to forget."""

@@ -1,0 +1,120 @@
+"""What every backbone offers, and the register of those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from tru.errors import ModelError
+from tru.models.propagation import Inputs
+from tru.params import Params
+
+
+class ModelParams(Params):
+    """The backbone: block ``model`` of ``params.yaml``."""
+
+    name: str = "mgcn"
+    """Which backbone; see ``tru/models``."""
+    width: int = 64
+    """Length of every embedding."""
+    layers: int = 2
+    """Hops of the user-item graph."""
+    item_layers: int = 1
+    """Hops of each modality's item-item graph."""
+    temperature: float = 0.2
+    """Of the contrastive loss."""
+    contrast: float = 0.02
+    """Weight of the contrastive loss against the ranking loss."""
+    regularisation: float = 1e-4
+    """Weight of the squared length of a batch's final vectors."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Vectors of all users and items.
+
+    Attributes:
+        users: (n_users, d).
+        items: (n_items, d); the score of a pair is the dot product of its two rows.
+        branches: name -> the part of (users, items) that this branch contributes.
+    """
+
+    users: Tensor
+    items: Tensor
+    branches: dict[str, tuple[Tensor, Tensor]]
+
+
+class Backbone(Protocol):
+    """A recommender with one row per user and per item, shared layers, and a deterministic embedding."""
+
+    users: nn.Parameter
+    items: nn.Parameter
+
+    def embed(self, inputs: Inputs) -> Embedding:
+        """Vectors of everybody on the given graph; same inputs, same vectors."""
+        ...
+
+    def loss(self, inputs: Inputs, batch: Batch) -> Tensor:
+        """Training objective on one batch of pairs, a scalar."""
+        ...
+
+    def item_bases(self) -> tuple[str, ...]:
+        """Branches in whose directions the memory of an item row is attributed; ``final`` is the sum of all."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs to learn from.
+
+    Attributes:
+        users: (b,) int64.
+        positives: (b,) int64.
+        negatives: (b,) int64 items drawn for each pair.
+        chunks: lengths of the consecutive groups within which contrastive negatives are taken; they sum to b.
+    """
+
+    users: Tensor
+    positives: Tensor
+    negatives: Tensor
+    chunks: list[int]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The initial tables: (n_users, d) and (n_items, d) float32."""
+
+    users: np.ndarray
+    items: np.ndarray
+
+
+Builder = Callable[[ModelParams, dict[str, int], Rows, int], nn.Module]
+_BACKBONES: dict[str, Builder] = {}
+B = TypeVar("B", bound=Builder)
+
+
+def backbone(name: str) -> Callable[[B], B]:
+    """Register a builder ``(params, feature widths, initial rows, seed) -> module`` under a name."""
+
+    def keep(builder: B) -> B:
+        _BACKBONES[name] = builder
+        return builder
+
+    return keep
+
+
+def builder(name: str) -> Builder:
+    """The builder of a backbone.
+
+    Raises:
+        ModelError: there is none of that name; the message lists those there are.
+    """
+    from tru.models import mgcn  # noqa: F401 - registers itself
+
+    if name not in _BACKBONES:
+        raise ModelError(f"model.name: no backbone is called {name!r}. There are: {', '.join(sorted(_BACKBONES))}.")
+    return _BACKBONES[name]

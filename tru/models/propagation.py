@@ -1,0 +1,88 @@
+"""Sparse products on PyG's ``EdgeIndex``, and the normalised graphs that backbones propagate over."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tru.data.prepare import Prepared
+
+
+class SparseProduct:
+    """A fixed sparse matrix that multiplies dense ones, with gradients for the dense side."""
+
+    def __init__(self, row: np.ndarray, column: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> None:
+        """Build the matrix from its entries (row, column, weight), each (e,)."""
+        from torch_geometric import EdgeIndex
+
+        order = np.lexsort((column, row))
+        ends = torch.from_numpy(np.stack([row[order], column[order]]).astype(np.int64))
+        self._index = EdgeIndex(ends, sparse_size=shape, sort_order="row")
+        self._index.fill_cache_()
+        self._weight = torch.from_numpy(weight[order].astype(np.float32))
+        self._empty = len(row) == 0
+        self._shape = shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(rows, d) = matrix @ x, for x of shape (columns, d)."""
+        if self._empty:
+            return x.new_zeros(self._shape[0], x.shape[1])
+        with warnings.catch_warnings():
+            # PyG reads our CSR through torch's beta interface; both say so once per process.
+            warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)", category=UserWarning)
+            product: Tensor = self._index.matmul(x, self._weight)
+        return product
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a backbone propagates over, derived from a prepared data set.
+
+    Attributes:
+        n_users: rows of the user side.
+        n_items: rows of the item side.
+        bipartite: (n_users + n_items) squared, symmetrically normalised, users first.
+        user_from_items: (n_users, n_items), the upper right block of the same matrix.
+        item_from_items: modality -> (n_items, n_items), the normalised kNN graph.
+        features: modality -> (n_items, d_m).
+        present: modality -> (n_items, 1), one where the item has the modality.
+    """
+
+    n_users: int
+    n_items: int
+    bipartite: SparseProduct
+    user_from_items: SparseProduct
+    item_from_items: dict[str, SparseProduct]
+    features: dict[str, Tensor]
+    present: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, data: Prepared) -> Inputs:
+        """The graphs of a prepared data set; canaries are in none of them."""
+        n_users, n_items = len(data.users), len(data.items)
+        user, item = data.edges[:, 0], data.edges[:, 1]
+        weight = 1.0 / np.sqrt(np.bincount(user, minlength=n_users)[user] * np.bincount(item, minlength=n_items)[item])
+        ends = np.concatenate([user, item + n_users]), np.concatenate([item + n_users, user])
+        return cls(
+            n_users=n_users,
+            n_items=n_items,
+            bipartite=SparseProduct(*ends, np.tile(weight, 2), (n_users + n_items,) * 2),
+            user_from_items=SparseProduct(user, item, weight, (n_users, n_items)),
+            item_from_items={m: _neighbour_product(data, m) for m in data.modalities},
+            features={m: torch.from_numpy(data.features[m]) for m in data.modalities},
+            present={m: torch.from_numpy(data.present[m].astype(np.float32))[:, None] for m in data.modalities},
+        )
+
+
+def _neighbour_product(data: Prepared, modality: str) -> SparseProduct:
+    """kNN graph weighted by similarity and normalised symmetrically by row sums (MGCN, section 3.2)."""
+    n = len(data.items)
+    row, column = data.knn[modality].T
+    weight = np.maximum(data.similarity[modality], 0.0).astype(np.float64)
+    total = np.bincount(row, weights=weight, minlength=n)
+    scale = 1.0 / np.sqrt(np.maximum(total, 1e-7))
+    return SparseProduct(row, column, weight * scale[row] * scale[column], (n, n))

@@ -1,0 +1,103 @@
+"""Branch-wise attributed reverse: which part of a row was learned from which neighbour, and taking that part back.
+
+A row's displacement from its initial value is explained as a non-negative combination of the directions of its
+neighbours, one basis per branch; the share of the forgotten neighbours is subtracted. Closed form, no epochs
+(design: tru.md, step 1; the paper's branch-wise modality scaling).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ROUNDS = 4
+"""Ridge, drop the negative weights, solve again; four rounds equal a full non-negative solve within noise."""
+
+
+def directions(vectors: Tensor) -> Tensor:
+    """Unit rows (n, d) of the vectors after centring; what a neighbour pulls towards."""
+    return torch.nn.functional.normalize(vectors - vectors.mean(dim=0), dim=1)
+
+
+def forgotten_share(
+    displacement: Tensor, bases: list[Tensor], edges: np.ndarray, is_forgotten: np.ndarray, rows: np.ndarray, ridge: float
+) -> list[Tensor]:
+    """The part of each row's displacement that its forgotten neighbours explain.
+
+    Args:
+        displacement: (n, d) row minus its initial value, for all rows of this side.
+        bases: per branch (n_neighbours, d) unit directions of the other side.
+        edges: (e, 2) row and neighbour, as they were before the deletion.
+        is_forgotten: (e,) bool.
+        rows: (r,) the rows to solve for; each has at least one forgotten edge.
+        ridge: the regularisation rho.
+
+    Returns:
+        Per branch (n, d), zero except in ``rows``.
+    """
+    order = np.argsort(edges[:, 0], kind="stable")
+    edges, is_forgotten = edges[order], is_forgotten[order]
+    first, last = np.searchsorted(edges[:, 0], rows), np.searchsorted(edges[:, 0], rows + 1)
+    degree = last - first
+    shares = [torch.zeros_like(displacement) for _ in bases]
+    for group in _alike(degree):
+        width = int(degree[group].max())
+        at = first[group][:, None] + np.arange(width)[None, :]
+        exists = at < last[group][:, None]
+        at = np.where(exists, at, 0)
+        neighbours = torch.from_numpy(edges[at, 1])
+        mask = torch.from_numpy(exists)
+        x = torch.cat([basis[neighbours] * mask[..., None] for basis in bases], dim=1)
+        targets = torch.from_numpy(rows[group])
+        weights = non_negative_ridge(x, displacement[targets], ridge)
+        gone = torch.from_numpy(is_forgotten[at] & exists)
+        for k, share in enumerate(shares):
+            part = slice(k * width, (k + 1) * width)
+            share[targets] = torch.einsum("gn,gnd->gd", weights[:, part] * gone, x[:, part])
+    return shares
+
+
+def non_negative_ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
+    """argmin over w >= 0 of |target - sum_j w_j x_j|^2 + ridge |w|^2, for a batch of small problems.
+
+    Args:
+        x: (g, n, d) directions; zero rows get weight zero.
+        target: (g, d).
+        ridge: rho > 0.
+
+    Returns:
+        (g, n) weights.
+    """
+    active = x.square().sum(dim=2) > 0
+    weights = torch.zeros(x.shape[:2])
+    for _ in range(ROUNDS):
+        masked = x * active[..., None]
+        weights = _ridge(masked, target, ridge)
+        if not (weights < 0).any():
+            break
+        active = active & (weights > 0)
+    return weights.clamp_min(0.0)
+
+
+def _ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
+    """Plain ridge, through whichever of the two Gram matrices is smaller."""
+    g, n, d = x.shape
+    if n <= d:
+        gram = x @ x.transpose(1, 2) + ridge * torch.eye(n)
+        return torch.linalg.solve(gram, (x @ target[..., None])).squeeze(-1)
+    gram = x.transpose(1, 2) @ x + ridge * torch.eye(d)
+    return (x @ torch.linalg.solve(gram, target[..., None])).squeeze(-1)
+
+
+def _alike(degree: np.ndarray) -> list[np.ndarray]:
+    """Groups of positions with degrees within a factor of two, at most 100k neighbours each, for little padding."""
+    if not len(degree):
+        return []
+    bucket = np.ceil(np.log2(np.maximum(degree, 1))).astype(int)
+    groups = []
+    for b in np.unique(bucket):
+        members = np.flatnonzero(bucket == b)
+        size = max(1, 100_000 >> int(b))
+        groups += [members[k : k + size] for k in range(0, len(members), size)]
+    return groups

@@ -1,0 +1,83 @@
+"""What every unlearner offers, and the register of those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+from tru.data.prepare import Prepared
+from tru.errors import UnlearningError
+from tru.models.trained import TrainedModel
+from tru.params import Params
+from tru.training import TrainParams
+
+
+class UnlearnParams(Params):
+    """Unlearning: block ``unlearn`` of ``params.yaml``. Each intervention of TRU can be switched off."""
+
+    method: str = "tru"
+    """``tru`` or ``retrain``; see ``tru/unlearning``."""
+    neutral_rows: bool = True
+    """Rows that lost every edge become what a node without data has."""
+    attribution: bool = True
+    """Branch-wise modality scaling: take back what forgotten neighbours put into a row."""
+    branches: bool = True
+    """One basis per branch in the attribution; off: the final vectors only."""
+    fusion_gate: bool = True
+    """Ranking fusion gate on the users who stay."""
+    isolation: bool = True
+    """Report and enforce that only rows of touched nodes move; off: a uniform reverse step on all layers follows."""
+    strength: float | Literal["canary"] = "canary"
+    """The scale gamma of the reverse; ``canary``: calibrated on the pairs that training withheld."""
+    ridge: float = 0.1
+    """rho of the attribution."""
+
+
+class Unlearner(Protocol):
+    """Turns a model into one that should behave as if trained on less."""
+
+    def unlearn(self, model: TrainedModel, retained: Prepared) -> TrainedModel:
+        """The new model on the retained data.
+
+        Args:
+            model: what serves now.
+            retained: the data that may stay, a part of ``model.data``.
+
+        Raises:
+            UnlearningError: it cannot be done; retraining can.
+        """
+        ...
+
+
+Maker = Callable[[UnlearnParams, TrainParams, Path | None], Unlearner]
+_UNLEARNERS: dict[str, Maker] = {}
+
+
+def unlearner(name: str) -> Callable[[Maker], Maker]:
+    """Register a maker ``(params, training params, checkpoint) -> unlearner`` under a name."""
+
+    def keep(maker: Maker) -> Maker:
+        _UNLEARNERS[name] = maker
+        return maker
+
+    return keep
+
+
+def make(params: UnlearnParams, train: TrainParams, checkpoint: Path | None = None) -> Unlearner:
+    """The unlearner that ``params.method`` names.
+
+    Args:
+        params: block ``unlearn``.
+        train: block ``train``, for methods that train.
+        checkpoint: file for methods that train, to resume from after a crash.
+
+    Raises:
+        UnlearningError: there is none of that name; the message lists those there are.
+    """
+    from tru.unlearning import retrain, tru  # noqa: F401 - register themselves
+
+    if params.method not in _UNLEARNERS:
+        known = ", ".join(sorted(_UNLEARNERS))
+        raise UnlearningError(f"unlearn.method: no unlearner is called {params.method!r}. There are: {known}.")
+    return _UNLEARNERS[params.method](params, train, checkpoint)
