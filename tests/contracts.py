@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -345,3 +347,346 @@ class InboxContract:
         inbox.close(batch, "me", "unlearned", "pass", {})
         inbox.withdraw(inbox.add("user", user="u1").request.id)
         assert inbox.suppression().is_user("u1")
+
+
+class BackboneContract:
+    """Subclass it, name the class ``Test…`` and say in ``name`` how the backbone is registered.
+
+    Torch is imported where it is used, so that the contracts of the operations stay quick to load.
+    """
+
+    name = ""
+
+    def build(self, data, *, seed=0, **params):
+        """A fresh module of width 8 whose rows are a function of ids and seed."""
+        from tru import keyed
+        from tru.models.base import ModelParams, Rows, builder
+
+        rows = Rows(keyed.table(data.users, 8, 0.5, seed), keyed.table(data.items, 8, 0.5, seed + 1))
+        widths = {m: data.features[m].shape[1] for m in data.modalities}
+        return builder(self.name)(ModelParams(name=self.name, width=8, **params), widths, rows, seed)
+
+    def batch(self, data, size=256):
+        """The first pairs, in two groups, each with some item as negative."""
+        import torch
+
+        from tru.models.base import Batch
+
+        users, positives = (torch.from_numpy(column.copy()) for column in data.edges[:size].T)
+        negatives = (positives * 7 + users + 1) % len(data.items)
+        return Batch(users, positives, negatives, [size // 2, len(users) - size // 2])
+
+    def gradients(self, module, loss):
+        import torch
+
+        found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
+        return {name: g for (name, _), g in zip(module.named_parameters(), found, strict=True) if g is not None}
+
+    def full_loss(self, module, inputs, batch):
+        """Ranking loss and squared length of the batch's final vectors, taken from vectors of everybody."""
+        import torch
+
+        found = module.embed(inputs)
+        user, good, bad = found.users[batch.users], found.items[batch.positives], found.items[batch.negatives]
+        ranking = -torch.nn.functional.logsigmoid((user * good).sum(1) - (user * bad).sum(1)).mean()
+        return ranking + module.params.regularisation * sum(x.square().sum() for x in (user, good, bad)) / len(user)
+
+    @pytest.fixture
+    def data(self):
+        from tests import tiny
+
+        return tiny.prepared()
+
+    @pytest.fixture
+    def inputs(self, data):
+        from tru.models.propagation import Inputs
+
+        return Inputs.of(data)
+
+    def test_its_rows_are_the_given_ones_and_can_learn(self, data):
+        from tru import keyed
+
+        module = self.build(data)
+        assert (module.users.detach().numpy() == keyed.table(data.users, 8, 0.5, 0)).all()
+        assert (module.items.detach().numpy() == keyed.table(data.items, 8, 0.5, 1)).all()
+        assert {"users", "items"} <= {name for name, p in module.named_parameters() if p.requires_grad}
+
+    def test_the_same_seed_gives_the_same_vectors_whatever_else_is_drawn(self, data, inputs):
+        import torch
+
+        torch.manual_seed(1)
+        first = self.build(data).embed(inputs)
+        torch.manual_seed(2)
+        module = self.build(data)
+        for again in (module.embed(inputs), module.embed(inputs), module.eval().embed(inputs)):
+            assert torch.equal(first.users, again.users)
+            assert torch.equal(first.items, again.items)
+        module.load_state_dict(self.build(data, seed=5).state_dict())
+        assert not torch.equal(first.users, module.embed(inputs).users)
+
+    def test_the_shared_layers_follow_the_seed(self, data):
+        import torch
+
+        one, same, other = (self.build(data, seed=seed).state_dict() for seed in (0, 0, 3))
+        weights = [name for name in one if name not in ("users", "items") and one[name].dim() > 1]
+        assert all(torch.equal(one[name], same[name]) for name in one)
+        assert not any(torch.equal(one[name], other[name]) for name in weights)
+
+    def test_the_branches_sum_to_the_final_vectors(self, data, inputs):
+        import torch
+
+        module = self.build(data)
+        found = module.embed(inputs)
+        assert found.users.shape == (len(data.users), 8)
+        assert found.items.shape == (len(data.items), 8)
+        for side, final in ((0, found.users), (1, found.items)):
+            parts = [branch[side] for name, branch in found.branches.items() if name != "final"]
+            torch.testing.assert_close(sum(parts), final)
+            assert all(part.abs().sum() > 0 for part in parts)
+        assert set(module.item_bases()) <= {"final", *found.branches}
+
+    def test_gradients_on_sparse_graphs_equal_those_on_dense_ones(self, data, inputs):
+        import torch
+
+        def dense(product, columns):
+            matrix = product(torch.eye(columns))
+            return lambda x: matrix @ x
+
+        n_users, n_items = len(data.users), len(data.items)
+        other = dataclasses.replace(
+            inputs,
+            bipartite=dense(inputs.bipartite, n_users + n_items),
+            user_from_items=dense(inputs.user_from_items, n_items),
+            item_from_items={m: dense(product, n_items) for m, product in inputs.item_from_items.items()},
+        )
+        module, batch = self.build(data, contrast=0.0), self.batch(data)
+        expected = self.gradients(module, module.loss(other, batch))
+        for name, found in self.gradients(module, module.loss(inputs, batch)).items():
+            torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-7, msg=name)
+
+    def test_the_loss_of_a_batch_has_the_gradient_of_the_loss_over_everybody(self, data, inputs):
+        import torch
+
+        module, batch = self.build(data, contrast=0.0, regularisation=0.1), self.batch(data)
+        loss, full = module.loss(inputs, batch), self.full_loss(module, inputs, batch)
+        torch.testing.assert_close(loss, full)
+        expected = self.gradients(module, full)
+        found = self.gradients(module, loss)
+        assert found["users"].abs().sum() > 0
+        assert set(found) == set(expected)
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7, msg=name)
+
+    def test_the_contrast_counts(self, data, inputs):
+        module, batch = self.build(data, contrast=0.0), self.batch(data)
+        assert self.build(data, contrast=1.0).loss(inputs, batch) > module.loss(inputs, batch)
+
+    @pytest.mark.parametrize("modalities", [("image",), ("image", "text"), ("audio", "image", "text")])
+    def test_it_learns_from_one_two_or_three_modalities(self, data, modalities):
+        import torch
+
+        from tests import tiny
+        from tru.models.propagation import Inputs
+
+        data = tiny.in_modalities(data, modalities)
+        inputs, module, batch = Inputs.of(data), self.build(data), self.batch(data)
+        before = {name: p.detach().clone() for name, p in module.named_parameters()}
+        optimiser, losses = torch.optim.Adam(module.parameters(), lr=0.01), []
+        for _ in range(30):
+            optimiser.zero_grad()
+            losses.append(module.loss(inputs, batch))
+            losses[-1].backward()
+            optimiser.step()
+        assert losses[-1] < 0.9 * losses[0]
+        assert all(a > b for a, b in zip(losses[:5], losses[1:6], strict=True))
+        for m in modalities:
+            layers = [name for name in before if f".{m}." in f".{name}."]
+            assert any(not torch.equal(before[name], module.state_dict()[name]) for name in layers), m
+
+    def test_nodes_without_edges_or_features_have_finite_vectors(self):
+        import torch
+
+        from tests import tiny
+        from tru.models.propagation import Inputs
+
+        data = tiny.by_hand("abc", "wxyz", "ax ay", canaries="bx", test="cz", present="wxy")
+        module = self.build(data)
+        found = module.embed(Inputs.of(data))
+        assert torch.isfinite(found.users).all()
+        assert torch.isfinite(found.items).all()
+        for gradient in self.gradients(module, module.loss(Inputs.of(data), self.batch(data, 2))).values():
+            assert torch.isfinite(gradient).all()
+
+    def test_it_is_found_by_its_name_and_another_name_is_not(self):
+        from tru.errors import ModelError
+        from tru.models.base import builder
+
+        assert callable(builder(self.name))
+        with pytest.raises(ModelError, match=f"There are:.*{self.name}"):
+            builder(self.name + "x")
+
+
+class UnlearnerContract:
+    """Subclass it, name the class ``Test…`` and say in ``make`` how the unlearner is made."""
+
+    def make(self):
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def model(self):
+        from tests import tiny
+
+        return tiny.trained()
+
+    @pytest.fixture(scope="class")
+    def forget(self):
+        """Something of each kind, and a user who stays with test rows only."""
+        from tests import tiny
+        from tru.data.forget import ForgetSet
+        from tru.data.interactions import TEST
+
+        users, items, pairs = tiny.dataset().users, tiny.dataset().items, tiny.train_pairs()
+        gone = {users[3], users[50]}
+        left = next(user for user, _ in tiny.train_pairs(TEST) if user not in gone)
+        return ForgetSet(
+            users=frozenset(map(str, gone)),
+            items=frozenset(map(str, items[[5, 20]])),
+            pairs=frozenset(pairs[::25]) | {pair for pair in pairs if pair[0] == left},
+            modalities=frozenset({(str(items[30]), "image")}),
+        )
+
+    @pytest.fixture(scope="class")
+    def retained(self, forget):
+        from tests import tiny
+
+        return tiny.without(forget)
+
+    @pytest.fixture(scope="class")
+    def found(self, model, retained):
+        return self.make().unlearn(model, retained)
+
+    @staticmethod
+    def ids_in(folder, ids):
+        """Which ids occur in the bytes of the files, as text or as NumPy's characters."""
+        content = b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+        return {name for name in ids if any(name.encode(code) in content for code in ("utf-8", "utf-16-le", "utf-32-le"))}
+
+    def test_the_result_stands_on_exactly_the_retained_data(self, model, retained, found):
+        import numpy as np
+
+        expected, stored = retained.arrays(), found.data.arrays()
+        assert stored.keys() == expected.keys()
+        assert all(np.array_equal(stored[name], expected[name]) for name in expected)
+        assert len(retained.users) < len(model.data.users)
+        width = model.params.width
+        assert found.arrays["users"].shape == found.patch.shape == (len(retained.users), width)
+        assert found.arrays["items"].shape == (len(retained.items), width)
+        assert found.arrays.keys() == model.arrays.keys()
+        assert (found.params, found.recipe) == (model.params, model.recipe)
+        vectors = found.embed()
+        assert np.isfinite(vectors.users.numpy()).all()
+        assert np.isfinite(vectors.items.numpy()).all()
+
+    def test_what_is_deleted_is_nowhere_in_it(self, model, forget, found, tmp_path):
+        import numpy as np
+
+        found.save(tmp_path / "model")
+        gone = forget.users | forget.items
+        assert self.ids_in(tmp_path / "model", gone) == set()
+        stay = {str(found.data.users[0]), str(found.data.items[0])}
+        assert self.ids_in(tmp_path / "model", stay) == stay
+        assert not any(name in json.dumps(found.facts) for name in (*model.data.users, *model.data.items))
+        for side, ids in (("users", forget.users), ("items", forget.items)):
+            rows = model.arrays[side][np.isin(getattr(model.data, side), sorted(ids))]
+            assert len(rows) == 2
+            for array in (*found.arrays.values(), found.patch):
+                if array.shape[1:] == rows.shape[1:]:
+                    assert not (array[:, None] == rows[None]).all(axis=2).any()
+
+    def test_a_user_who_lost_every_edge_keeps_nothing_learned(self, model, retained, found):
+        import numpy as np
+
+        lonely = np.setdiff1d(np.arange(len(retained.users)), retained.train[:, 0])
+        assert len(lonely) == 1
+        before = model.arrays["users"][np.isin(model.data.users, retained.users[lonely])]
+        after = found.arrays["users"][lonely]
+        cosine = (before * after).sum() / np.linalg.norm(before) / np.linalg.norm(after)
+        assert abs(cosine) < 0.8
+        assert not found.patch[lonely].any()
+
+    def test_the_result_is_the_same_every_time(self, model, retained, found):
+        import numpy as np
+
+        again = self.make().unlearn(model, retained)
+        assert all(np.array_equal(found.arrays[name], again.arrays[name]) for name in found.arrays)
+        assert np.array_equal(found.patch, again.patch)
+
+    def test_the_model_it_is_given_stays_as_it_was(self, model, retained):
+        import copy
+
+        import numpy as np
+
+        before = copy.deepcopy(model)
+        self.make().unlearn(model, retained)
+        for then, now in ((before.arrays, model.arrays), (before.data.arrays(), model.data.arrays())):
+            assert all(np.array_equal(then[name], now[name]) for name in then)
+        assert np.array_equal(before.patch, model.patch)
+        assert before.facts == model.facts
+
+    def test_forgotten_pairs_are_wanted_less(self, model, forget, found):
+        import numpy as np
+
+        def want(which):
+            vectors = which.embed()
+            scores = (vectors.users @ vectors.items.T).numpy()
+            scores = (scores - scores.mean(1, keepdims=True)) / scores.std(1, keepdims=True)
+            users, items = ({str(name): k for k, name in enumerate(ids)} for ids in (which.data.users, which.data.items))
+            stay = [pair for pair in sorted(forget.pairs) if pair[0] in left and pair[1] in kept]
+            return np.array([scores[users[user], items[item]] for user, item in stay])
+
+        left, kept = set(map(str, found.data.users)), set(map(str, found.data.items))
+        before, after = want(model), want(found)
+        assert len(before) > 30
+        assert after.mean() < before.mean() - 0.1
+
+    def test_a_change_of_nothing_leaves_the_vectors_equal(self, model):
+        import torch
+
+        found = self.make().unlearn(model, model.data)
+        assert torch.equal(found.embed().users, model.embed().users)
+        assert torch.equal(found.embed().items, model.embed().items)
+
+    @pytest.mark.parametrize("grown", ["users", "items", "edges"])
+    def test_data_that_grew_is_refused(self, model, grown):
+        from tests import tiny
+        from tru.data.forget import ForgetSet
+        from tru.errors import UnlearningError
+
+        if grown == "edges":  # canaries that training withheld are edges it has not seen
+            data = dataclasses.replace(model.data, canary=~model.data.canary)
+        else:
+            fewer = {grown: frozenset({str(getattr(model.data, grown)[0])})}
+            model, data = dataclasses.replace(model, data=tiny.without(ForgetSet(**fewer))), model.data
+        with pytest.raises(UnlearningError, match="tru train"):
+            self.make().unlearn(model, data)
+
+    def test_the_result_can_be_saved_loaded_and_unlearned_again(self, found, tmp_path):
+        import numpy as np
+        import torch
+
+        from tru.models.trained import TrainedModel
+
+        found.save(tmp_path / "model")
+        loaded = TrainedModel.load(tmp_path / "model")
+        assert torch.equal(loaded.embed().users, found.embed().users)
+        data = without_some_edges(loaded.data, 5)
+        again = self.make().unlearn(loaded, data)
+        assert np.array_equal(again.data.edges, data.edges)
+
+
+def without_some_edges(data, every):
+    """The data less every so many-th edge."""
+    import numpy as np
+
+    stay = data.canary | (np.arange(len(data.train)) % every != 0)
+    return dataclasses.replace(data, train=data.train[stay], canary=data.canary[stay])

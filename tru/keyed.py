@@ -44,7 +44,7 @@ def uniform(keys: Keys) -> np.ndarray:
 
 
 def table(ids: np.ndarray, width: int, bound: float, *seed: Keys | np.uint64 | int) -> np.ndarray:
-    """Initial rows: (n, width) float32, uniform in [-bound, bound), each row a function of its id and the seed alone."""
+    """Initial rows (n, width) float32, uniform in [-bound, bound); each is a function of its id and the seed alone."""
     columns = np.arange(width, dtype=np.uint64)[None, :]
     draws = uniform(mix(mix(of_ids(ids), *seed)[:, None], columns))
     return ((2.0 * draws - 1.0) * bound).astype(np.float32)
@@ -54,7 +54,8 @@ def _splitmix(x: Keys) -> Keys:
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    mixed: Keys = x ^ (x >> np.uint64(31))
+    return mixed
 
 
 class Ring:

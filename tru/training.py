@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import json
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from tru import keyed
-from tru.data.interactions import Dataset
+from tru.data.interactions import TRAIN, VAL, Dataset
 from tru.data.prepare import Prepared, pair_keys, prepare
-from tru.errors import ModelError
+from tru.errors import DataError, ModelError
 from tru.evaluation.metrics import rank_metrics
 from tru.models.base import Backbone, Batch, ModelParams, Rows, builder
 from tru.models.propagation import Inputs
@@ -33,21 +36,21 @@ CHUNK = 512
 class TrainParams(Params):
     """Training: block ``train`` of ``params.yaml``."""
 
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Of every random choice; each is a hash of (pair, epoch, seed)."""
-    epochs: int = 60
+    epochs: PositiveInt = 60
     """At most so many."""
-    min_epochs: int = 20
+    min_epochs: NonNegativeInt = 20
     """Early stopping may not end it before (dense data sits on a popularity plateau for a while)."""
-    patience: int = 8
+    patience: PositiveInt = 8
     """Epochs without a better validation NDCG@20 after which training stops."""
-    batch: int | None = None
+    batch: PositiveInt | None = None
     """Pairs per batch; empty: chosen from the number of users (4096 at most)."""
-    learning_rate: float = 2e-3
+    learning_rate: PositiveFloat = 2e-3
     """Of Adam."""
-    canaries: int = 600
+    canaries: NonNegativeInt = 600
     """About so many train pairs are withheld (at most 5 %); they calibrate unlearning and audit it."""
-    threads: int = 1
+    threads: PositiveInt = 1
     """CPU threads; more than one is slower as soon as the machine has other work."""
 
 
@@ -76,8 +79,16 @@ def fit(
         train: the loop.
         checkpoint: file to write after every epoch and to resume from.
         title: what the progress bar says.
+
+    Raises:
+        DataError: there are no train or no validation rows.
     """
-    n_train = int((ds.interactions["split"] == 0).sum())
+    n_train, n_val = (int((ds.interactions["split"] == part).sum()) for part in (TRAIN, VAL))
+    if not n_train or not n_val:
+        raise DataError(
+            "the data has no train rows (split 0) or no validation rows (split 1), by which the best epoch is chosen. "
+            "Import a data set with more interactions."
+        )
     recipe = fresh_recipe(len(ds.users), len(ds.items), n_train, model, train)
     data = prepare(ds, recipe.canary_rate)
     loop = _Loop(data, model, recipe, train, stop_early=True, title=title, checkpoint=checkpoint)
@@ -85,7 +96,12 @@ def fit(
 
 
 def refit(
-    data: Prepared, like: TrainedModel, train: TrainParams, *, seed: int | None = None, checkpoint: Path | None = None,
+    data: Prepared,
+    like: TrainedModel,
+    train: TrainParams,
+    *,
+    seed: int | None = None,
+    checkpoint: Path | None = None,
     title: str = "retrain",
 ) -> TrainedModel:
     """Train from scratch on other data with the recipe of ``like``: the same dice, exactly its number of epochs.
@@ -110,13 +126,21 @@ class _Progress:
     best_epoch: int = 0
     best_score: float = -1.0
     seconds: float = 0.0
+    history: list[float] = field(default_factory=list)
 
 
 class _Loop:
     """One training. Draws depend on (pair, epoch, seed) only, so a checkpoint needs no state of random generators."""
 
     def __init__(
-        self, data: Prepared, model: ModelParams, recipe: Recipe, train: TrainParams, *, stop_early: bool, title: str,
+        self,
+        data: Prepared,
+        model: ModelParams,
+        recipe: Recipe,
+        train: TrainParams,
+        *,
+        stop_early: bool,
+        title: str,
         checkpoint: Path | None,
     ) -> None:
         torch.set_num_threads(train.threads)
@@ -152,7 +176,11 @@ class _Loop:
             arrays=state,
             data=self.data,
             patch=np.zeros((len(self.data.users), self.model.width), dtype=np.float32),
-            facts={"seconds": round(p.seconds, 3), "epochs": p.epoch},
+            facts={
+                "seconds": round(p.seconds, 3),
+                "epochs": p.epoch,
+                "validation": p.history if self.stop_early else [],
+            },
         )
 
     def _is_done(self) -> bool:
@@ -173,6 +201,7 @@ class _Loop:
         p = self.progress
         p.epoch += 1
         score = self._validate() if self.stop_early else 0.0
+        p.history.append(round(score, 6))
         if self.stop_early and score > p.best_score:
             p.best_score, p.best_epoch, self.best = score, p.epoch, _numpy(self.module)
         p.seconds += time.perf_counter() - start
@@ -206,11 +235,13 @@ class _Loop:
             )
         return [batch for batch in batches if len(batch.users)]
 
+    @functools.cached_property
     def _fingerprint(self) -> str:
         """Of everything that decides the result; a checkpoint of another training is not resumed."""
-        words = json.dumps([self.model.model_dump(), asdict(self.recipe), self.train.model_dump()], sort_keys=True)
+        settings = [self.model.model_dump(), asdict(self.recipe), self.train.model_dump(), self.stop_early]
+        words = json.dumps(settings, sort_keys=True)
         digest = hashlib.sha256(words.encode())
-        for array in (self.data.users, self.data.items, self.data.train, self.data.canary, self.data.val):
+        for _, array in sorted(self.data.arrays().items()):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -225,18 +256,22 @@ class _Loop:
                 flat[f"adam/{k}/{name}"] = value.numpy()
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         beside = self.checkpoint.with_name(self.checkpoint.name + ".new.npz")
-        np.savez(beside, progress=json.dumps(asdict(self.progress)), fingerprint=self._fingerprint(), **flat)
+        np.savez(beside, progress=json.dumps(asdict(self.progress)), fingerprint=self._fingerprint, **flat)
         beside.replace(self.checkpoint)
 
     def _resume(self) -> None:
         """Go on from the checkpoint if it is one of this very training."""
         if self.checkpoint is None or not self.checkpoint.exists():
             return
-        with np.load(self.checkpoint, allow_pickle=False) as stored:
-            if str(stored["fingerprint"]) != self._fingerprint():
-                return
-            self.progress = _Progress(**json.loads(str(stored["progress"])))
-            arrays = {name: stored[name] for name in stored.files if "/" in name}
+        try:
+            with np.load(self.checkpoint, allow_pickle=False) as stored:
+                if str(stored["fingerprint"]) != self._fingerprint:
+                    return
+                progress = json.loads(str(stored["progress"]))
+                arrays = {name: stored[name] for name in stored.files if "/" in name}
+        except (OSError, EOFError, BadZipFile, ValueError, TypeError, KeyError):  # torn or not ours: start over
+            return
+        self.progress = _Progress(**progress)
         self.module.load_state_dict({k[4:]: torch.from_numpy(v) for k, v in arrays.items() if k.startswith("now/")})
         self.best = {k[5:]: v for k, v in arrays.items() if k.startswith("best/")}
         for k, parameter in enumerate(self.module.parameters()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -53,17 +54,23 @@ class Prepared:
     @property
     def edges(self) -> np.ndarray:
         """(n', 2) int64: the train pairs that training sees, without canaries."""
-        return self.train[~self.canary]
+        edges: np.ndarray = self.train[~self.canary]
+        return edges
 
     @property
     def popularity(self) -> np.ndarray:
         """(n_items,) int64: edges per item."""
         return np.bincount(self.edges[:, 1], minlength=len(self.items))
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything by name: ``train``, …, ``features/image``, …."""
+        per = {f"{kind}/{m}": a for kind in _PER_MODALITY for m, a in getattr(self, kind).items()}
+        return {name: getattr(self, name) for name in _PLAIN} | per
+
     def save(self, file: Path) -> None:
         """Write everything to one ``.npz``, without pickles."""
-        flat = {f"{kind}/{m}": a for kind in _PER_MODALITY for m, a in getattr(self, kind).items()}
-        np.savez(file, **{name: getattr(self, name) for name in _PLAIN}, **flat)
+        flat: dict[str, Any] = self.arrays()
+        np.savez(file, **flat)
 
     @classmethod
     def load(cls, file: Path) -> Prepared:
@@ -75,13 +82,15 @@ class Prepared:
         try:
             with np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            per: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in _PER_MODALITY}
+            per: dict[str, Any] = {kind: {} for kind in _PER_MODALITY}
             for name in [n for n in arrays if "/" in n]:
                 kind, _, modality = name.partition("/")
                 per[kind][modality] = arrays.pop(name)
             return cls(**arrays, **per)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{file}: not a prepared data set ({type(error).__name__}). Run `dvc repro prepare`.") from error
+        except (OSError, EOFError, BadZipFile, ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"{file}: not a prepared data set ({type(error).__name__}). Run `dvc repro prepare`."
+            ) from error
 
 
 _PER_MODALITY = ("features", "present", "knn", "similarity")
@@ -150,7 +159,7 @@ def standardised(features: np.ndarray, present: np.ndarray) -> np.ndarray:
     Published features are often nearly parallel (TikTok's pictures: mean cosine .86), which hides who is near whom.
     """
     present = present.astype(bool)
-    found = features.astype(np.float32)
+    found: np.ndarray = features.astype(np.float32)
     found = found - found[present].mean(axis=0)
     found = found / max(float(found[present].std()), 1e-6)
     found[~present] = 0.0

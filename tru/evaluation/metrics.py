@@ -1,4 +1,4 @@
-"""Full-ranking metrics: every item is a candidate, except the user's train items (canaries included), which are masked."""
+"""Full-ranking metrics: every item is a candidate but the user's train items (canaries included), which are masked."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from tru.errors import ModelError
@@ -19,17 +20,17 @@ class ModelParams(Params):
 
     name: str = "mgcn"
     """Which backbone; see ``tru/models``."""
-    width: int = 64
+    width: PositiveInt = 64
     """Length of every embedding."""
-    layers: int = 2
+    layers: NonNegativeInt = 2
     """Hops of the user-item graph."""
-    item_layers: int = 1
+    item_layers: NonNegativeInt = 1
     """Hops of each modality's item-item graph."""
-    temperature: float = 0.2
+    temperature: PositiveFloat = 0.2
     """Of the contrastive loss."""
-    contrast: float = 0.02
+    contrast: NonNegativeFloat = 0.02
     """Weight of the contrastive loss against the ranking loss."""
-    regularisation: float = 1e-4
+    regularisation: NonNegativeFloat = 1e-4
     """Weight of the squared length of a batch's final vectors."""
 
 
@@ -63,7 +64,10 @@ class Backbone(Protocol):
         ...
 
     def item_bases(self) -> tuple[str, ...]:
-        """Branches in whose directions the memory of an item row is attributed; ``final`` is the sum of all."""
+        """Bases in whose directions the memory of an item row is attributed to its users.
+
+        ``final`` is the users' final vectors, ``start`` their initial rows, any other name one of the branches.
+        """
         ...
 
 

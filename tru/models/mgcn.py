@@ -1,15 +1,15 @@
-"""MGCN, written from the paper: Yu et al., "Multi-View Graph Convolutional Network for Multimedia Recommendation" (MM'23).
+"""MGCN, from the paper: Yu et al., "Multi-View Graph Convolutional Network for Multimedia Recommendation" (MM'23).
 
-Three parts: a purifier lets the id embedding decide what passes of each modality (eq. 3-4), each view is propagated over
-its own graph (eq. 5-9), and a fuser splits the modality views into what they share and what is special to one, gated by
-behaviour (eq. 10-14). Any number of modalities. An item that lacks a modality contributes zero in it.
+Three parts: a purifier lets the id embedding decide what passes of each modality (eq. 3-4), each view is propagated
+over its own graph (eq. 5-9), and a fuser splits the modality views into what they share and what is special to one,
+gated by behaviour (eq. 10-14). Any number of modalities. An item that lacks a modality contributes zero in it.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from tru.models.base import Batch, Embedding, ModelParams, Rows, backbone
 from tru.models.propagation import Inputs
@@ -50,7 +50,7 @@ class MGCN(nn.Module):
 
     def item_bases(self) -> tuple[str, ...]:
         """An item row feeds the collaborative view and, through the purifier, the modality side."""
-        return ("final", "side")
+        return ("final", "side", "start")
 
     def views(self, inputs: Inputs) -> tuple[Tensor, list[Tensor]]:
         """The behaviour view and one view per modality, each (n_users + n_items, d)."""
@@ -113,9 +113,9 @@ class MGCN(nn.Module):
 
 
 def _info_nce(anchors: Tensor, targets: Tensor, chunks: list[int], temperature: float) -> Tensor:
-    """Mean InfoNCE of unit rows (b, d), negatives taken within consecutive chunks; bf16 products (6 x faster on CPU)."""
+    """Mean InfoNCE of unit rows (b, d), negatives within consecutive chunks; bf16 products (6 x faster on CPU)."""
     total = torch.zeros(())
-    for a, t in zip(anchors.split(chunks), targets.split(chunks), strict=True):
+    for a, t in zip(torch.split(anchors, chunks), torch.split(targets, chunks), strict=True):
         logits = (a.bfloat16() @ t.bfloat16().T).float() / temperature
         total = total + F.cross_entropy(logits, torch.arange(len(a)), reduction="sum")
     return total / len(anchors)

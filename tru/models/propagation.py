@@ -79,10 +79,11 @@ class Inputs:
 
 
 def _neighbour_product(data: Prepared, modality: str) -> SparseProduct:
-    """kNN graph weighted by similarity and normalised symmetrically by row sums (MGCN, section 3.2)."""
+    """Neighbour graph weighted by similarity and normalised symmetrically by row sums (MGCN, section 3.2)."""
     n = len(data.items)
     row, column = data.knn[modality].T
     weight = np.maximum(data.similarity[modality], 0.0).astype(np.float64)
     total = np.bincount(row, weights=weight, minlength=n)
-    scale = 1.0 / np.sqrt(np.maximum(total, 1e-7))
+    # An item that is near nobody (its neighbours deleted, or all cosines negative) neither receives nor gives.
+    scale = np.where(total > 0, 1.0 / np.sqrt(np.maximum(total, 1e-7)), 0.0)
     return SparseProduct(row, column, weight * scale[row] * scale[column], (n, n))

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from tru import keyed
 from tru.data.prepare import Prepared
-from tru.errors import ModelError
+from tru.errors import DataError, ModelError
 from tru.models.base import Backbone, Embedding, ModelParams, Rows, builder
 from tru.models.propagation import Inputs
 
@@ -97,9 +98,11 @@ class TrainedModel:
         folder.mkdir(parents=True, exist_ok=True)
         self.data.save(folder / "prepared.npz")
         used = np.flatnonzero(np.abs(self.patch).sum(axis=1))
-        sparse = {"patch/rows": used, "patch/values": self.patch[used]}
-        np.savez(folder / "arrays.npz", **{f"module/{k}": v for k, v in self.arrays.items()}, **sparse)
-        np.savez(folder / "serving.npz", **self._serving())
+        arrays: dict[str, Any] = {f"module/{k}": v for k, v in self.arrays.items()}
+        arrays |= {"patch/rows": used, "patch/values": self.patch[used]}
+        serving: dict[str, Any] = self._serving()
+        np.savez(folder / "arrays.npz", **arrays)
+        np.savez(folder / "serving.npz", **serving)
         words = {"params": self.params.model_dump(), "recipe": asdict(self.recipe), "facts": self.facts}
         (folder / "model.json").write_text(json.dumps(words, indent=2, sort_keys=True) + "\n")
 
@@ -129,17 +132,19 @@ class TrainedModel:
             words = json.loads((folder / "model.json").read_text())
             with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{folder} is not a model directory ({type(error).__name__}). Train one: `tru train`.") from error
-        data = Prepared.load(folder / "prepared.npz")
-        values = arrays.pop("patch/values")
-        patch = np.zeros((len(data.users), words["params"]["width"]), dtype=np.float32)
-        patch[arrays.pop("patch/rows")] = values
-        return cls(
-            params=ModelParams(**words["params"]),
-            recipe=Recipe(**words["recipe"]),
-            arrays={name.removeprefix("module/"): array for name, array in arrays.items()},
-            data=data,
-            patch=patch,
-            facts=words["facts"],
-        )
+            data = Prepared.load(folder / "prepared.npz")
+            params = ModelParams(**words["params"])
+            patch = np.zeros((len(data.users), params.width), dtype=np.float32)
+            patch[arrays.pop("patch/rows")] = arrays.pop("patch/values")
+            return cls(
+                params=params,
+                recipe=Recipe(**words["recipe"]),
+                arrays={name.removeprefix("module/"): array for name, array in arrays.items()},
+                data=data,
+                patch=patch,
+                facts=words["facts"],
+            )
+        except (OSError, EOFError, BadZipFile, ValueError, TypeError, LookupError, DataError) as error:
+            raise ModelError(
+                f"{folder} is not a model directory ({type(error).__name__}). Train one: `tru train`."
+            ) from error

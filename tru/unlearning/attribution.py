@@ -21,7 +21,12 @@ def directions(vectors: Tensor) -> Tensor:
 
 
 def forgotten_share(
-    displacement: Tensor, bases: list[Tensor], edges: np.ndarray, is_forgotten: np.ndarray, rows: np.ndarray, ridge: float
+    displacement: Tensor,
+    bases: list[Tensor],
+    edges: np.ndarray,
+    is_forgotten: np.ndarray,
+    rows: np.ndarray,
+    ridge: float,
 ) -> list[Tensor]:
     """The part of each row's displacement that its forgotten neighbours explain.
 
@@ -59,7 +64,7 @@ def forgotten_share(
 
 
 def non_negative_ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
-    """argmin over w >= 0 of |target - sum_j w_j x_j|^2 + ridge |w|^2, for a batch of small problems.
+    """Minimise |target - sum_j w_j x_j|^2 + ridge |w|^2 over w >= 0, for a batch of small problems.
 
     Args:
         x: (g, n, d) directions; zero rows get weight zero.
@@ -82,12 +87,15 @@ def non_negative_ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
 
 def _ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
     """Plain ridge, through whichever of the two Gram matrices is smaller."""
-    g, n, d = x.shape
+    n, d = x.shape[1:]
+    weights: Tensor
     if n <= d:
         gram = x @ x.transpose(1, 2) + ridge * torch.eye(n)
-        return torch.linalg.solve(gram, (x @ target[..., None])).squeeze(-1)
-    gram = x.transpose(1, 2) @ x + ridge * torch.eye(d)
-    return (x @ torch.linalg.solve(gram, target[..., None])).squeeze(-1)
+        weights = torch.linalg.solve(gram, x @ target[..., None])
+    else:
+        gram = x.transpose(1, 2) @ x + ridge * torch.eye(d)
+        weights = x @ torch.linalg.solve(gram, target[..., None])
+    return weights.squeeze(-1)
 
 
 def _alike(degree: np.ndarray) -> list[np.ndarray]:

@@ -1,0 +1,140 @@
+"""The commands themselves; each imports what it needs when it runs, so that ``tru --help`` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tru.cli import data, requests
+from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.cli.services import down, up
+from tru.errors import TruError
+
+app = typer.Typer(
+    help="Make a multimodal recommender forget, show by measurement that it did, and only then let it serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+app.add_typer(requests.app, name="requests")
+app.command()(up)
+app.command()(down)
+
+
+@app.command()
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make a workspace.")]) -> None:
+    """Make a workspace: params.yaml, dvc.yaml, git, DVC and an inbox."""
+    from tru.init import create
+
+    ws = create(directory)
+    typer.echo(f"{ws.root} is a workspace. Next: `tru data generate` or `tru data import PATH`, then `tru train`.")
+
+
+@app.command()
+def train(workspace: WorkspaceOption = None) -> None:
+    """Train a champion on the workspace's data."""
+    from flows import use_workspace
+
+    ws = open_workspace(workspace)
+    use_workspace(ws)
+    from flows.train import run
+
+    found = run(ws)
+    typer.echo(f"Version {found['version']} is champion (test NDCG@20 {found['test/ndcg@20']:.4f}).")
+
+
+@app.command("run")
+def run_nightly(workspace: WorkspaceOption = None) -> None:
+    """Run unlearn-nightly now, in this process and without a server."""
+    from flows import use_workspace
+
+    ws = open_workspace(workspace)
+    use_workspace(ws)
+    from flows.unlearn import run
+
+    found = run(ws)
+    if found["batch"] is None:
+        typer.echo("Nothing to do: no deletion request is due.")
+    else:
+        typer.echo(f"{found['batch']}: {found['outcome']}; version {found['version']} is champion.")
+
+
+@app.command()
+def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Say who serves, what waits, and how the last batch ended."""
+    from tru.status import as_words, read
+
+    found = read(open_workspace(workspace))
+    if json:
+        print_json(found)
+    else:
+        typer.echo(as_words(found))
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Option("--user", help="Whom to recommend to.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Length of the list.")] = 20,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Ask the champion for a list, exactly as the served model answers."""
+    from tru.status import recommendation
+
+    found = recommendation(open_workspace(workspace), user, k)
+    if json:
+        print_json(found)
+    else:
+        typer.echo("\n".join(found["items"]))
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="prepare, check, train, forget, retrain, unlearn or evaluate.")],
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Run one stage of dvc.yaml; `dvc repro` calls this."""
+    from tru.stages import run
+
+    run(open_workspace(workspace), name)
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where; made anew each time.")] = Path("demo"),
+) -> None:
+    """The five-minute tour: train, file requests, forget, compare with retraining, promote."""
+    from tru.demo import tour
+
+    tour(directory)
+
+
+def main() -> Any:  # noqa: ANN401 - typer decides
+    """Entry point of ``tru``: an error that is the user's to solve is printed as one line, exit code 1."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        return app()
+    except TruError as error:
+        typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(1)
+
+
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DVC_NO_ANALYTICS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+"""Telemetry of the tools off, and one thread: two are slower as soon as the machine has other work."""
+
+
+if __name__ == "__main__":
+    main()

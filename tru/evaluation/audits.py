@@ -1,0 +1,211 @@
+"""Audits of forgetting: what a model still knows about pairs it should not know.
+
+All of them are read against the same audit of a retrained model, never against an absolute value: popularity alone puts
+a forgotten pair above chance, and a pair pushed below what retraining gives betrays itself just as much.
+
+Deleted users and items have no rows any more. They are scored as *phantoms*, the white-box worst case: somebody who
+knows the training's dice derives the initial row again (and, for an item, still has its features).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tru import keyed
+from tru.data.prepare import Prepared, pair_keys
+from tru.evaluation.metrics import rank_metrics, top_items
+from tru.models.base import Backbone
+from tru.models.propagation import Inputs
+from tru.models.trained import TrainedModel
+
+NEGATIVES = 20
+"""Never-seen items drawn per audited pair."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where models are compared: the retained data, and the forgotten pairs on ids that may be gone from it.
+
+    Attributes:
+        before: the data with the forgotten pairs.
+        after: the data without.
+        forgotten: (f, 2) positions in ``before`` of the forgotten train pairs.
+        canary: (c, 2) positions in ``before`` of the withheld pairs that stay.
+    """
+
+    before: Prepared
+    after: Prepared
+    forgotten: np.ndarray
+    canary: np.ndarray
+
+    @classmethod
+    def of(cls, before: Prepared, after: Prepared) -> Stage:
+        """Compare the two by id."""
+        key = pair_keys(before.users, before.items, before.train)
+        gone = ~np.isin(key, pair_keys(after.users, after.items, after.train))
+        return cls(before, after, before.train[gone & ~before.canary], before.train[~gone & before.canary])
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Vectors of everybody in ``Stage.before``, phantoms where a model no longer has a row.
+
+    Attributes:
+        users: (n_users_before, d).
+        items: (n_items_before, d).
+    """
+
+    users: Tensor
+    items: Tensor
+
+
+@torch.no_grad()
+def vectors(model: TrainedModel, stage: Stage) -> Scores:
+    """The vectors that a model gives to all users and items of the data before.
+
+    Those it was told to forget appear as edge-less phantoms with the initial row of the training.
+    """
+    before, own = stage.before, model.data
+    lost_users, lost_items = ~np.isin(before.users, own.users), ~np.isin(before.items, own.items)
+    width = model.params.width
+    users = np.concatenate([model.arrays["users"], model.recipe.user_rows(before.users[lost_users], width)])
+    items = np.concatenate([model.arrays["items"], model.recipe.item_rows(before.items[lost_items], width)])
+    extended = _with_phantoms(own, before, lost_users, lost_items)
+    found = cast(Backbone, model.module(users, items)).embed(Inputs.of(extended))
+    patch = torch.from_numpy(np.concatenate([model.patch, np.zeros((lost_users.sum(), width), np.float32)]))
+    where_users, where_items = _order(extended.users, before.users), _order(extended.items, before.items)
+    return Scores((found.users + patch)[where_users], found.items[where_items])
+
+
+def _with_phantoms(own: Prepared, before: Prepared, users: np.ndarray, items: np.ndarray) -> Prepared:
+    """The model's data plus edge-less users and items; a phantom item keeps its features and whom it resembles."""
+    names = np.concatenate([own.items, before.items[items]])
+    knn, similarity, features, present = {}, {}, {}, {}
+    position = _order(names, before.items)
+    for m in own.modalities:
+        source = items[before.knn[m][:, 0]] & ~items[before.knn[m][:, 1]]
+        knn[m] = np.concatenate([own.knn[m], position[before.knn[m][source]]])
+        similarity[m] = np.concatenate([own.similarity[m], before.similarity[m][source]])
+        features[m] = np.concatenate([own.features[m], before.features[m][items]])
+        present[m] = np.concatenate([own.present[m], before.present[m][items]])
+    return replace(
+        own,
+        users=np.concatenate([own.users, before.users[users]]),
+        items=names,
+        knn=knn,
+        similarity=similarity,
+        features=features,
+        present=present,
+    )
+
+
+def _order(names: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(n,) positions in ``names`` of the ``wanted`` ids."""
+    order = np.argsort(names, kind="stable")
+    found: np.ndarray = order[np.searchsorted(names[order], wanted)]
+    return found
+
+
+def forget_recall(scores: Scores, stage: Stage) -> float:
+    """Recall@20 of the forgotten pairs, items of the retained train set masked; NaN without forgotten pairs."""
+    masked = replace(stage.before, train=_kept(stage))
+    return rank_metrics(scores.users, scores.items, masked, stage.forgotten)["recall@20"]
+
+
+def _kept(stage: Stage) -> np.ndarray:
+    n = len(stage.before.items)
+    train, gone = stage.before.train, stage.forgotten
+    kept: np.ndarray = train[~np.isin(train[:, 0] * n + train[:, 1], gone[:, 0] * n + gone[:, 1])]
+    return kept
+
+
+def never_seen(data: Prepared, pairs: np.ndarray, popularity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each pair, items the user never had, of about the same popularity.
+
+    Args:
+        data: whose train, validation and test rows count as seen.
+        pairs: (p, 2).
+        popularity: (n_items,) edges per item; buckets are powers of two.
+
+    Returns:
+        (p, NEGATIVES) item positions and a mask of those that are valid.
+    """
+    bucket = np.ceil(np.log2(popularity + 1)).astype(int)
+    order = np.argsort(bucket, kind="stable")
+    first, last = (np.searchsorted(bucket[order], bucket[pairs[:, 1]], side=s) for s in ("left", "right"))
+    keys = pair_keys(data.users, data.items, pairs, keyed.of_word("never seen"))[:, None]
+    draws = keyed.uniform(keyed.mix(keys, np.arange(NEGATIVES, dtype=np.uint64)[None, :]))
+    drawn = order[first[:, None] + (draws * (last - first)[:, None]).astype(np.int64)]
+    n = len(data.items)
+    rows = np.concatenate([data.train, data.val, data.test])
+    seen = np.isin(pairs[:, :1] * n + drawn, rows[:, 0] * n + rows[:, 1])
+    return drawn, ~seen
+
+
+def membership_auc(scores: Scores, stage: Stage, pairs: np.ndarray) -> float:
+    """How often a pair outscores never-seen pairs of the same user and popularity; ties count half.
+
+    Popularity is that of the data before, the same for every model compared. NaN without pairs.
+    """
+    if not len(pairs):
+        return float("nan")
+    drawn, valid = never_seen(stage.before, pairs, stage.before.popularity)
+    user = scores.users[torch.from_numpy(pairs[:, 0])]
+    own = (user * scores.items[torch.from_numpy(pairs[:, 1])]).sum(1).numpy()[:, None]
+    other = torch.einsum("pd,pnd->pn", user, scores.items[torch.from_numpy(drawn)]).numpy()
+    wins = (own > other) + 0.5 * (own == other)
+    usable = valid.any(axis=1)
+    return float(((wins * valid).sum(1)[usable] / valid.sum(1)[usable]).mean()) if usable.any() else float("nan")
+
+
+def z_scores(scores: Scores, pairs: np.ndarray) -> np.ndarray:
+    """(p,) score of each pair in standard deviations of its user's scores over all items."""
+    out = np.zeros(len(pairs))
+    for start in range(0, len(pairs), 2048):
+        part = pairs[start : start + 2048]
+        everything = scores.users[torch.from_numpy(part[:, 0])] @ scores.items.T
+        own = everything[torch.arange(len(part)), torch.from_numpy(part[:, 1])]
+        spread = everything.std(1).clamp_min(1e-12)
+        out[start : start + len(part)] = ((own - everything.mean(1)) / spread).numpy()
+    return out
+
+
+def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Two-sample Kolmogorov-Smirnov distance, in [0, 1]; NaN if either is empty."""
+    if not len(a) or not len(b):
+        return float("nan")
+    both = np.sort(np.concatenate([a, b]))
+    low, high = (np.searchsorted(np.sort(x), both, side="right") / len(x) for x in (a, b))
+    return float(np.abs(low - high).max())
+
+
+def evaluate(model: TrainedModel, stage: Stage) -> dict[str, float]:
+    """All numbers of one model, under the names that MLflow and the tables use.
+
+    Test metrics are those of the users who stay, over the items that stay, with the retained train items masked.
+    """
+    scores = vectors(model, stage)
+    users = scores.users[_order(stage.before.users, stage.after.users)]
+    items = scores.items[_order(stage.before.items, stage.after.items)]
+    connected = np.isin(stage.after.test[:, 0], stage.after.edges[:, 0])
+    test = rank_metrics(users, items, stage.after, stage.after.test[connected])
+    return {
+        **{f"test/{name}": value for name, value in test.items()},
+        "forget/recall@20": forget_recall(scores, stage),
+        "membership_auc": membership_auc(scores, stage, stage.forgotten),
+        "canary_auc": membership_auc(scores, stage, stage.canary),
+    }
+
+
+def listed_strangers(model: TrainedModel, gone: np.ndarray) -> int:
+    """How many of the ``gone`` item ids appear in anybody's top 20; must be 0."""
+    found = model.embed()
+    bad = np.flatnonzero(np.isin(model.data.items, gone))
+    who = np.arange(len(model.data.users))
+    lists = top_items(found.users, found.items, model.data.train, who, 20)
+    return int(sum(np.isin(top, bad).sum() for _, top in lists))

@@ -1,0 +1,197 @@
+"""The stages of ``dvc.yaml``: the research loop, one function each, no server needed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tru.data.checks import check_raw
+from tru.data.forget import cut, simulate
+from tru.data.interactions import load_dataset, save_dataset
+from tru.data.prepare import Prepared, prepare
+from tru.errors import TruError
+from tru.evaluation.audits import Stage
+from tru.evaluation.report import Comparison, compare
+from tru.models.trained import TrainedModel
+from tru.settings import Settings, load_settings
+from tru.training import TrainParams, fit
+from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.retrain import Retrain
+from tru.unlearning.tru import calibrate
+from tru.workspace import Workspace
+
+
+def prepare_stage(ws: Workspace, _: Settings) -> None:
+    """Validate the raw data and count it."""
+    write_json(ws.metrics / "data.json", load_dataset(ws.data).summary())
+
+
+def check_stage(ws: Workspace, _: Settings) -> None:
+    """Great Expectations on the raw data; a failing expectation stops the run."""
+    report = check_raw(load_dataset(ws.data))
+    write_json(ws.metrics / "check.json", report.to_dict())
+    report.raise_if_failed()
+
+
+def train_stage(ws: Workspace, settings: Settings) -> None:
+    """Train the original and calibrate the strength of unlearning on its canaries."""
+    checkpoint = ws.state / "checkpoints" / "train.npz"
+    model = fit(load_dataset(ws.data), settings.model, settings.train, checkpoint=checkpoint)
+    calibrated(model, settings.unlearn).save(ws.artifacts / "original")
+    rows = [(k + 1, score) for k, score in enumerate(model.facts["validation"])]
+    write_csv(ws.metrics / "training.csv", ["epoch", "validation_ndcg"], rows)
+    checkpoint.unlink(missing_ok=True)  # it holds a copy of everybody
+
+
+def forget_stage(ws: Workspace, settings: Settings) -> None:
+    """Draw a batch by ``params.yaml`` and write the data set without it."""
+    ds = load_dataset(ws.data)
+    forget = simulate(ds, settings.forget)
+    forget.save(ws.artifacts / "forget.json")
+    save_dataset(cut(ds, forget), ws.artifacts / "retained")
+
+
+def retrain_stage(ws: Workspace, settings: Settings) -> None:
+    """Train the baselines."""
+    original = TrainedModel.load(ws.artifacts / "original")
+    folder = ws.artifacts / "retrained"
+    retrained(original, _retained(ws, original), settings.train, settings.gate.baselines, folder)
+
+
+def unlearn_stage(ws: Workspace, settings: Settings) -> None:
+    """Make the original forget."""
+    original = TrainedModel.load(ws.artifacts / "original")
+    make(settings.unlearn, settings.train).unlearn(original, _retained(ws, original)).save(ws.artifacts / "unlearned")
+
+
+def evaluate_stage(ws: Workspace, settings: Settings) -> None:
+    """Measure all models on the same pairs, ask the gate, write ``metrics/evaluate.json`` and log the runs."""
+    from tru.release.versions import DataVersions
+
+    original = TrainedModel.load(ws.artifacts / "original")
+    models = {"original": original, "unlearned": TrainedModel.load(ws.artifacts / "unlearned")}
+    baselines = [TrainedModel.load(folder) for folder in sorted((ws.artifacts / "retrained").iterdir())]
+    stage = Stage.of(original.data, _retained(ws, original))
+    found = compare(stage, original, models["unlearned"], baselines)
+    verdict = found.verdict(settings.gate)
+    words = {**found.models(), "seconds": found.seconds, "verdict": verdict.word, "seeds": found.seeds}
+    words["gate"] = verdict.to_dict()
+    words["retrained_seeds"] = [row for row in found.retrained]
+    words["forgotten_pairs"] = found.pairs
+    write_json(ws.metrics / "evaluate.json", words)
+    rows = [(name, row["membership_auc"]) for name, row in found.models().items()]
+    write_csv(ws.metrics / "models.csv", ["model", "value"], rows)
+    log_comparison(ws, found, DataVersions(ws).md5(), f"research/{_digest(settings)}", settings)
+
+
+STAGES: dict[str, Callable[[Workspace, Settings], None]] = {
+    "prepare": prepare_stage,
+    "check": check_stage,
+    "train": train_stage,
+    "forget": forget_stage,
+    "retrain": retrain_stage,
+    "unlearn": unlearn_stage,
+    "evaluate": evaluate_stage,
+}
+
+
+def run(ws: Workspace, name: str) -> None:
+    """Run one stage.
+
+    Raises:
+        TruError: there is none of that name, or it fails.
+    """
+    if name not in STAGES:
+        raise TruError(f"no stage is called {name!r}. There are: {', '.join(STAGES)}.")
+    ws.metrics.mkdir(exist_ok=True)
+    ws.artifacts.mkdir(exist_ok=True)
+    STAGES[name](ws, load_settings(ws))
+
+
+def calibrated(model: TrainedModel, params: UnlearnParams) -> TrainedModel:
+    """The freshly trained model with its calibrated strength, where the strength is to be calibrated."""
+    model = model.with_facts(train_seconds=model.facts["seconds"], method="train")
+    if params.strength == "canary" and model.data.canary.any():
+        model = model.with_facts(gamma=calibrate(model, params))
+    return model
+
+
+def retrained(
+    original: TrainedModel, retained: Prepared, train: TrainParams, count: int, folder: Path
+) -> list[TrainedModel]:
+    """``count`` models trained on the retained data: the original's own dice first, then other seeds.
+
+    Finished ones found in ``folder`` are kept, so that a crash costs at most one epoch.
+    """
+    models = []
+    for k in range(max(count, 2)):
+        place = folder / f"seed-{k}"
+        if not (place / "model.json").exists():
+            checkpoint = folder.parent / f"{folder.name}-{k}.npz"
+            seed = original.recipe.seed + k
+            Retrain(train, seed=seed, checkpoint=checkpoint).unlearn(original, retained).save(place)
+            checkpoint.unlink(missing_ok=True)
+        models.append(TrainedModel.load(place))
+    return models
+
+
+def log_comparison(ws: Workspace, found: Comparison, data_md5: str, key: str, settings: Settings) -> None:
+    """One MLflow run per model, same metric names on the same data, so that the compare page lines them up."""
+    from tru.release.registry import Registry
+
+    registry = Registry(ws)
+    named = [("original", found.original), ("unlearned", found.unlearned)]
+    named += [("retrained" if k == 0 else f"retrained-{k}", row) for k, row in enumerate(found.retrained)]
+    for name, row in named:
+        numbers = {metric: value for metric, value in row.items() if value == value}
+        seconds = found.seconds["retrain" if name.startswith("retrained") else {"original": "train"}.get(name, "unlearn")]
+        if numbers:
+            registry.log_run(
+                name,
+                key=f"{key}/{name}",
+                data_md5=data_md5,
+                metrics={**numbers, **({"seconds": seconds} if seconds is not None else {})},
+                params=flat(settings.model_dump(include={"model", "train", "unlearn", "gate"})),
+                tags={"tru.method": name},
+            )
+
+
+def flat(words: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    out: dict[str, Any] = {}
+    for name, value in words.items():
+        out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return out
+
+
+def write_json(file: Path, words: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write JSON that a person can read, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(file.name + ".new")
+    beside.write_text(json.dumps(words, indent=2) + "\n")
+    beside.replace(file)
+
+
+def write_csv(file: Path, header: list[str], rows: list[tuple[Any, ...]]) -> None:
+    """Write a small table for ``dvc plots``."""
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([header, *rows])
+
+
+def clear(folder: Path) -> None:
+    """Remove a folder and everything in it, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _retained(ws: Workspace, original: TrainedModel) -> Prepared:
+    return prepare(load_dataset(ws.artifacts / "retained"), original.recipe.canary_rate)
+
+
+def _digest(settings: Settings) -> str:
+    import hashlib
+
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
