@@ -443,7 +443,7 @@ class BackboneContract:
             parts = [branch[side] for name, branch in found.branches.items() if name != "final"]
             torch.testing.assert_close(sum(parts), final)
             assert all(part.abs().sum() > 0 for part in parts)
-        assert set(module.item_bases()) <= {"final", *found.branches}
+        assert set(module.item_bases()) <= {"final", "start", *found.branches}
 
     def test_gradients_on_sparse_graphs_equal_those_on_dense_ones(self, data, inputs):
         import torch
@@ -533,13 +533,15 @@ class UnlearnerContract:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def model(self):
+    @classmethod
+    def model(cls):
         from tests import tiny
 
         return tiny.trained()
 
     @pytest.fixture(scope="class")
-    def forget(self):
+    @classmethod
+    def forget(cls):
         """Something of each kind, and a user who stays with test rows only."""
         from tests import tiny
         from tru.data.forget import ForgetSet
@@ -556,20 +558,24 @@ class UnlearnerContract:
         )
 
     @pytest.fixture(scope="class")
-    def retained(self, forget):
+    @classmethod
+    def retained(cls, forget):
         from tests import tiny
 
         return tiny.without(forget)
 
     @pytest.fixture(scope="class")
-    def found(self, model, retained):
-        return self.make().unlearn(model, retained)
+    @classmethod
+    def found(cls, model, retained):
+        return cls().make().unlearn(model, retained)
 
     @staticmethod
     def ids_in(folder, ids):
         """Which ids occur in the bytes of the files, as text or as NumPy's characters."""
         content = b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
-        return {name for name in ids if any(name.encode(code) in content for code in ("utf-8", "utf-16-le", "utf-32-le"))}
+        return {
+            name for name in ids if any(name.encode(code) in content for code in ("utf-8", "utf-16-le", "utf-32-le"))
+        }
 
     def test_the_result_stands_on_exactly_the_retained_data(self, model, retained, found):
         import numpy as np
@@ -640,7 +646,9 @@ class UnlearnerContract:
             vectors = which.embed()
             scores = (vectors.users @ vectors.items.T).numpy()
             scores = (scores - scores.mean(1, keepdims=True)) / scores.std(1, keepdims=True)
-            users, items = ({str(name): k for k, name in enumerate(ids)} for ids in (which.data.users, which.data.items))
+            users, items = (
+                {str(name): k for k, name in enumerate(ids)} for ids in (which.data.users, which.data.items)
+            )
             stay = [pair for pair in sorted(forget.pairs) if pair[0] in left and pair[1] in kept]
             return np.array([scores[users[user], items[item]] for user, item in stay])
 

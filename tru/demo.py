@@ -88,7 +88,10 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
     for name in models:
         table.add_column(name, justify="right")
     rows = [("test " + m, lambda r, m=m: r["test"][m]) for m in ("recall@10", "recall@20", "ndcg@10", "ndcg@20")]
-    rows += [("forget recall@20", lambda r: r["forget"]["recall@20"]), ("membership AUC", lambda r: r["membership_auc"])]
+    rows += [
+        ("forget recall@20", lambda r: r["forget"]["recall@20"]),
+        ("membership AUC", lambda r: r["membership_auc"]),
+    ]
     for label, value in rows:
         table.add_row(label, *(f"{value(row):.4f}" for row in models.values()))
     seconds = facts["evaluate"]["seconds"]
@@ -97,7 +100,7 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
     console.print(table)
     console.print(f"data md5   {facts['data_md5_before']} -> {facts['data_md5_after']}")
     console.print(f"verdict    {batch.verdict} ({batch.outcome})")
-    for reason in facts.get("retrain", facts["gate"])["reasons"]:
+    for reason in (facts["retrain"] or facts["gate"])["reasons"]:
         console.print(f"           {reason}")
     console.print(f"champion   version {status['champion']['version']} of tru-recommender")
     console.print(_NEXT.format(folder=ws.root.name), highlight=False)

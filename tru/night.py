@@ -7,39 +7,32 @@ inbox and in the batch's folder, which is destroyed when the batch closes; resul
 
 from __future__ import annotations
 
-import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-
 
 from tru.data.checks import check_cut, check_raw
 from tru.data.forget import ForgetSet
 from tru.data.forget import cut as cut_dataset
 from tru.data.interactions import load_dataset, save_dataset
-from tru.data.prepare import Prepared, prepare
 from tru.errors import ModelError, RequestError, UnlearningError
 from tru.evaluation.audits import Stage
-from tru.evaluation.report import Comparison, compare
+from tru.evaluation.audits import evaluate as measure
 from tru.models.trained import TrainedModel
 from tru.release.registry import CHALLENGER, CHAMPION, Registry
 from tru.release.versions import DataVersions
-from tru.requests.lifecycle import Batch, DeletionRequest, Regime, State
+from tru.requests.lifecycle import State
 from tru.requests.owner import this_owner
 from tru.requests.store import open_inbox
+from tru.run import Run
 from tru.settings import load_settings
-from tru.stages import calibrated, clear, flat, log_comparison, retrained, write_json
-
+from tru.stages import clear, flat, log_comparison, write_json
 from tru.unlearning.base import make
 from tru.workspace import Workspace
 
-STEPS = ("claim", "cut", "check", "unlearn", "evaluate", "gate", "retrain", "promote", "close")
 LEASE_SECONDS = 120.0
 NOTHING = "nothing to forget: none of the batch's subjects is in the data"
 
@@ -95,7 +88,7 @@ def cut(ws: Workspace, batch: str) -> str:
     Returns:
         The md5 of the new data.
     """
-    run = _Run(ws, batch)
+    run = Run(ws, batch)
     if run.is_done("cut"):
         return str(run.facts["data_md5_after"])
     md5_before = DataVersions(ws).md5()
@@ -125,7 +118,7 @@ def check(ws: Workspace, batch: str) -> dict[str, Any]:
     Raises:
         CheckFailed: with a summary that names no identifier.
     """
-    run = _Run(ws, batch)
+    run = Run(ws, batch)
     if run.is_done("check"):
         return dict(run.facts["check"])
     after = load_dataset(ws.data)
@@ -141,7 +134,7 @@ def check(ws: Workspace, batch: str) -> dict[str, Any]:
 
 def unlearn(ws: Workspace, batch: str) -> dict[str, Any]:
     """Make the champion forget. Where the method cannot, say why; the gate then sends the batch to retraining."""
-    run = _Run(ws, batch)
+    run = Run(ws, batch)
     if run.is_done("unlearn"):
         return dict(run.facts["unlearn"])
     found: dict[str, Any] = {"method": "none", "seconds": None}
@@ -159,14 +152,14 @@ def unlearn(ws: Workspace, batch: str) -> dict[str, Any]:
 
 def evaluate(ws: Workspace, batch: str) -> dict[str, Any]:
     """Train the baselines on what stays and measure everything; the long part of the night."""
-    run = _Run(ws, batch)
+    run = Run(ws, batch)
     if run.is_done("evaluate"):
         return dict(run.facts["evaluate"])
     found: dict[str, Any] = {"models": {}, "seconds": {}}
     if not run.forget.is_empty:
         comparison = run.compare()
         settings = load_settings(ws)
-        log_comparison(ws, comparison, run.facts["data_md5_after"], batch, settings)
+        log_comparison(ws, comparison, run.facts["data_md5_after"], run.key, settings)
         write_json(run.folder / "comparison.json", vars(comparison))
         found = {"models": comparison.models(), "seconds": comparison.seconds, "pairs": comparison.pairs}
     run.finish("evaluate", None, evaluate=found)
@@ -179,7 +172,7 @@ def gate(ws: Workspace, batch: str) -> dict[str, Any]:
     Returns:
         ``verdict`` (pass or fail), ``reasons``, ``table``.
     """
-    run = _Run(ws, batch)
+    run = Run(ws, batch)
     if run.is_done("gate"):
         return dict(run.facts["gate"])
     if run.forget.is_empty:
@@ -188,13 +181,13 @@ def gate(ws: Workspace, batch: str) -> dict[str, Any]:
         found = {"verdict": "fail", "reasons": [run.facts["unlearn"]["reason"]], "table": []}
     else:
         found = run.comparison.verdict(load_settings(ws).gate).to_dict()
-    run.finish("gate", State.GATED, gate=found)
+    run.finish("gate", State.GATED, gate=found, retrain=None)  # a retried batch forgets its earlier fallback
     return found
 
 
 def retrain(ws: Workspace, batch: str) -> dict[str, Any]:
     """The fallback: the retrained model becomes the candidate and faces the same gate, against the other baselines."""
-    run = _Run(ws, batch)
+    run = Run(ws, batch)
     if run.is_done("retrain"):
         return dict(run.facts["retrain"])
     found = run.comparison.fallback_verdict(load_settings(ws).gate).to_dict()
@@ -208,11 +201,11 @@ def promote(ws: Workspace, batch: str) -> str:
     Returns:
         The champion's version.
     """
-    run = _Run(ws, batch)
+    run = Run(ws, batch)
     registry = Registry(ws)
     if run.is_done("promote"):
         return str(run.facts["version"])
-    verdict = run.facts.get("retrain", run.facts["gate"])
+    verdict = run.facts["retrain"] or run.facts["gate"]
     if verdict["verdict"] != "pass":
         raise ModelError(f"{batch} has not passed the gate, so nothing of it can be promoted.")
     champion = registry.champion()
@@ -231,7 +224,7 @@ def promote(ws: Workspace, batch: str) -> str:
     }
     run_id = registry.log_run(
         f"candidate {batch}",
-        key=f"{batch}/candidate-{method}",
+        key=f"{run.key}/candidate-{method}",
         data_md5=run.facts["data_md5_after"],
         metrics={name: value for name, value in numbers.items() if value == value},
         params=flat(load_settings(ws).model_dump(include={"model", "train", "unlearn", "gate"})),
@@ -248,7 +241,7 @@ def promote(ws: Workspace, batch: str) -> str:
 
 def close(ws: Workspace, batch: str) -> dict[str, Any]:
     """Destroy the batch's intermediates, erase the raw identifiers from the inbox, end every request."""
-    run = _Run(ws, batch)
+    run = Run(ws, batch)
     clear(run.folder)
     facts = run.facts
     outcome = facts["outcome"]
@@ -260,9 +253,27 @@ def close(ws: Workspace, batch: str) -> dict[str, Any]:
 
 def hold(ws: Workspace, batch: str) -> dict[str, Any]:
     """Both candidates failed: the champion stays, suppression protects the subjects, a person is called."""
-    run = _Run(ws, batch)
+    run = Run(ws, batch)
     run.inbox.hold(batch, run.owner, "fail", _seconds(run.facts))
     return {"outcome": "held", "reasons": run.facts["retrain"]["reasons"]}
+
+
+def retry(ws: Workspace) -> str:
+    """Let a held batch run again from unlearning on, with the settings as they are now; its candidates are made anew.
+
+    Returns:
+        The batch's id.
+
+    Raises:
+        RequestError: no batch is held.
+    """
+    inbox = open_inbox(ws)
+    opened = inbox.open_batch()
+    if opened is None or opened.outcome != "held":
+        raise RequestError("no batch is held. See `tru status`.")
+    clear(ws.batches / opened.id / "unlearned")
+    clear(ws.batches / opened.id / "retrained")
+    return inbox.retry(opened.id, step="check").id
 
 
 def train(ws: Workspace) -> dict[str, Any]:
@@ -279,8 +290,6 @@ def train(ws: Workspace) -> dict[str, Any]:
     versions.commit("Trained on the current data")
     model = TrainedModel.load(ws.artifacts / "original")
     stage = Stage.of(model.data, model.data)
-    from tru.evaluation.audits import evaluate as measure
-
     numbers = {name: value for name, value in measure(model, stage).items() if value == value}
     md5 = versions.md5()
     tags = {
@@ -302,109 +311,6 @@ def train(ws: Workspace) -> dict[str, Any]:
     version = registry.register(run_id, tags)
     registry.set_alias(CHAMPION, version.version)
     return {"version": version.version, "data_md5": md5, **{k: round(v, 4) for k, v in numbers.items()}}
-
-
-@dataclass
-class _Run:
-    """One step's view of its batch: the record in the inbox, the folder of intermediates, the models in it."""
-
-    ws: Workspace
-    id: str
-
-    def __post_init__(self) -> None:
-        self.owner = this_owner()
-        self.inbox = open_inbox(self.ws)
-        self.folder = self.ws.batches / self.id
-        self.before = self.folder / "before"
-        opened = self.inbox.open_batch()
-        if opened is None or opened.id != self.id:
-            raise RequestError(f"{self.id} is not the open batch. See `tru status`.")
-        self.batch: Batch = opened
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What finished steps recorded."""
-        return dict(self.batch.facts)
-
-    def is_done(self, step: str) -> bool:
-        """Whether the step was finished, by this run or one before."""
-        return STEPS.index(self.batch.step) >= STEPS.index(step) and (step != "retrain" or "retrain" in self.facts)
-
-    def finish(self, step: str, state: State | None, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-        """Record a finished step."""
-        self.batch = self.inbox.advance(self.id, self.owner, step, state, **facts)
-
-    def keep_before(self, md5: str) -> None:
-        """Set the data before the cut and the known subjects aside, once; notes.json says that all of it is there."""
-        if (self.folder / "notes.json").exists():
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        clear(self.before)
-        shutil.copytree(self.ws.data, self.before)
-        ds = load_dataset(self.before)
-        self.inbox.forget_set(self.id).known(ds).save(self.folder / "forget.json")
-        champion = Registry(self.ws).champion()
-        notes = {"data_md5": md5, "started": time.time(), "champion": champion.version if champion else None}
-        write_json(self.folder / "notes.json", notes)
-
-    @cached_property
-    def notes(self) -> dict[str, Any]:
-        """What :meth:`keep_before` wrote down."""
-        return dict(json.loads((self.folder / "notes.json").read_text()))
-
-    @cached_property
-    def forget(self) -> ForgetSet:
-        """The subjects that were in the data; empty where none of them was."""
-        return ForgetSet.load(self.folder / "forget.json")
-
-    def unknown(self) -> list[str]:
-        """Requests whose subject is not in the data."""
-        return [r.id for r in self.inbox.list(batch=self.id) if r.is_open and not _is_in(r, self.forget)]
-
-    @cached_property
-    def champion(self) -> TrainedModel:
-        """The model that served when the batch was cut."""
-        return TrainedModel.load(Registry(self.ws).model_dir(str(self.notes["champion"])))
-
-    @cached_property
-    def after(self) -> Prepared:
-        """The data without the batch."""
-        return prepare(load_dataset(self.ws.data), self.champion.recipe.canary_rate)
-
-    def compare(self) -> Comparison:
-        """Train the baselines (kept in the batch's folder) and measure all models."""
-        settings = load_settings(self.ws)
-        count = settings.gate.baselines
-        baselines = retrained(self.champion, self.after, settings.train, count, self.folder / "retrained")
-        stage = Stage.of(prepare(load_dataset(self.before), self.champion.recipe.canary_rate), self.after)
-        place = self.folder / "unlearned"
-        candidate = TrainedModel.load(place) if self.facts["unlearn"]["method"] != "none" else None
-        return compare(stage, self.champion, candidate, baselines)
-
-    @cached_property
-    def comparison(self) -> Comparison:
-        """What ``evaluate`` measured."""
-        return Comparison(**json.loads((self.folder / "comparison.json").read_text()))
-
-    def passed(self) -> tuple[Path, str]:
-        """The model directory that passed the gate, and its method."""
-        if "retrain" not in self.facts:
-            return self.folder / "unlearned", str(self.facts["unlearn"]["method"])
-        folder = self.folder / "retrained" / "seed-0"
-        model = TrainedModel.load(folder)
-        if "gamma" not in model.facts:  # a champion needs its own calibrated strength for the nights to come
-            calibrated(model, load_settings(self.ws).unlearn).save(folder)
-        return folder, "retrain"
-
-
-def _is_in(request: DeletionRequest, known: ForgetSet) -> bool:
-    if request.regime is Regime.USER:
-        return request.user in known.users
-    if request.regime is Regime.ITEM:
-        return request.item in known.items
-    if request.regime is Regime.INTERACTION:
-        return (request.user, request.item) in known.pairs
-    return (request.item, request.modality) in known.modalities
 
 
 def _sizes(forget: ForgetSet) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -85,7 +86,8 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
     write_json(ws.metrics / "evaluate.json", words)
     rows = [(name, row["membership_auc"]) for name, row in found.models().items()]
     write_csv(ws.metrics / "models.csv", ["model", "value"], rows)
-    log_comparison(ws, found, DataVersions(ws).md5(), f"research/{_digest(settings)}", settings)
+    md5 = DataVersions(ws).md5()
+    log_comparison(ws, found, md5, f"research/{md5}/{digest(settings)}", settings)
 
 
 STAGES: dict[str, Callable[[Workspace, Settings], None]] = {
@@ -148,7 +150,9 @@ def log_comparison(ws: Workspace, found: Comparison, data_md5: str, key: str, se
     named += [("retrained" if k == 0 else f"retrained-{k}", row) for k, row in enumerate(found.retrained)]
     for name, row in named:
         numbers = {metric: value for metric, value in row.items() if value == value}
-        seconds = found.seconds["retrain" if name.startswith("retrained") else {"original": "train"}.get(name, "unlearn")]
+        seconds = found.seconds[
+            "retrain" if name.startswith("retrained") else {"original": "train"}.get(name, "unlearn")
+        ]
         if numbers:
             registry.log_run(
                 name,
@@ -191,7 +195,6 @@ def _retained(ws: Workspace, original: TrainedModel) -> Prepared:
     return prepare(load_dataset(ws.artifacts / "retained"), original.recipe.canary_rate)
 
 
-def _digest(settings: Settings) -> str:
-    import hashlib
-
+def digest(settings: Settings) -> str:
+    """A short hash of all settings; names runs that must not be mixed up."""
     return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]

@@ -53,11 +53,13 @@ def as_words(found: dict[str, Any]) -> str:
         "requests    " + (", ".join(f"{n} {state}" for state, n in found["requests"].items() if n) or "none"),
     ]
     if batch:
-        lines.append(f"last batch  {batch['id']}: {batch['outcome']}, verdict {batch['verdict']}, {batch['size']} requests")
+        lines.append(
+            f"last batch  {batch['id']}: {batch['outcome']}, verdict {batch['verdict']}, {batch['size']} requests"
+        )
         if batch["outcome"] == "held":
             lines.append(
                 "            Both candidates failed the gate. The champion still serves and the subjects are suppressed. "
-                "Read the verdict in the Prefect page, then correct the cause or the margins in params.yaml."
+                "Read the verdict in the Prefect page, correct the cause or params.yaml, then `tru batch retry` and `tru run`."
             )
     return "\n".join(lines)
 

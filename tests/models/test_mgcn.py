@@ -25,7 +25,9 @@ class TestMgcn(BackboneContract):
                 for part in torch.split(rows, batch.chunks):
                     logits = half(side[part]) @ half(behaviour[part]).T
                     logits = logits.float() / 0.5
-                    total = total + functional.cross_entropy(logits, torch.arange(len(part)), reduction="sum") / len(rows)
+                    total = total + functional.cross_entropy(logits, torch.arange(len(part)), reduction="sum") / len(
+                        rows
+                    )
             return total
 
         loss = module.loss(inputs, batch)

@@ -64,6 +64,23 @@ def run_nightly(workspace: WorkspaceOption = None) -> None:
         typer.echo(f"{found['batch']}: {found['outcome']}; version {found['version']} is champion.")
 
 
+batch = typer.Typer(help="What a person decides about a batch.", no_args_is_help=True)
+app.add_typer(batch, name="batch")
+
+
+@batch.callback()
+def _batch() -> None:
+    """What a person decides about a batch."""
+
+
+@batch.command()
+def retry(workspace: WorkspaceOption = None) -> None:
+    """Let the held batch run again with the settings as they are now."""
+    from tru.night import retry as again
+
+    typer.echo(f"{again(open_workspace(workspace))} is no longer held. Next: `tru run`, or wait for the night.")
+
+
 @app.command()
 def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Say who serves, what waits, and how the last batch ended."""

@@ -78,7 +78,11 @@ class Verdict:
 
 
 def judge(
-    candidate: dict[str, float], baselines: list[dict[str, float]], exact: dict[str, int], pairs: int, params: GateParams
+    candidate: dict[str, float],
+    baselines: list[dict[str, float]],
+    exact: dict[str, int],
+    independent: int,
+    params: GateParams,
 ) -> Verdict:
     """Compare a candidate with retrained baselines.
 
@@ -86,21 +90,29 @@ def judge(
         candidate: its metrics (:func:`tru.evaluation.audits.evaluate`).
         baselines: the same metrics of each retrained model; at least one.
         exact: check in words -> number of violations; each must be 0.
-        pairs: number of forgotten pairs; with few, the sampling error widens the margins of the audits.
+        independent: how many of the forgotten pairs count as independent draws (pairs of one subject are not); with
+            few, the sampling error widens the margins of the audits. 0: no pair was forgotten.
         params: the margins.
     """
     median = float(np.median([b["test/ndcg@20"] for b in baselines]))
-    findings = [
-        _exact(words, count) for words, count in exact.items()
-    ] + [_between("test/ndcg@20", candidate, median * (1 - params.utility_margin), math.inf)]
+    findings = [_exact(words, count) for words, count in exact.items()] + [
+        _between("test/ndcg@20", candidate, median * (1 - params.utility_margin), math.inf)
+    ]
     # Without forgotten pairs (a revoked picture, say) there is nothing to rank; the exact checks stand alone.
-    if pairs:
+    if independent:
         rate = float(np.mean([b["forget/recall@20"] for b in baselines]))
         findings.append(
-            _around("forget/recall@20", candidate, baselines, max(params.forget_margin, _error(_binomial(rate), pairs)))
+            _around(
+                "forget/recall@20",
+                candidate,
+                baselines,
+                max(params.forget_margin, _error(_binomial(rate), independent)),
+            )
         )
         findings.append(
-            _around("membership_auc", candidate, baselines, max(params.membership_margin, _error(_UNIFORM, pairs)))
+            _around(
+                "membership_auc", candidate, baselines, max(params.membership_margin, _error(_UNIFORM, independent))
+            )
         )
     return Verdict(all(f.passed for f in findings), tuple(findings))
 

@@ -25,6 +25,8 @@ class Comparison:
         exact: check in words -> violations, of the candidate.
         exact_retrained: the same for the first baseline.
         pairs: number of forgotten train pairs.
+        independent: the smaller of the numbers of users and of items in them: pairs of one subject share its vector
+            and so do not count as separate evidence.
         seconds: ``train``, ``unlearn``, ``retrain`` (one retraining, the median).
         seeds: of the baselines.
     """
@@ -35,22 +37,27 @@ class Comparison:
     exact: dict[str, int]
     exact_retrained: dict[str, int]
     pairs: int
+    independent: int
     seconds: dict[str, float | None]
     seeds: list[int] = field(default_factory=list)
 
     def verdict(self, params: GateParams) -> Verdict:
         """The gate's word on the unlearned model."""
-        return judge(self.unlearned, self.retrained, self.exact, self.pairs, params)
+        return judge(self.unlearned, self.retrained, self.exact, self.independent, params)
 
     def fallback_verdict(self, params: GateParams) -> Verdict:
         """The gate's word on the first retrained model, against the others."""
-        return judge(self.retrained[0], self.retrained[1:], self.exact_retrained, self.pairs, params)
+        return judge(self.retrained[0], self.retrained[1:], self.exact_retrained, self.independent, params)
 
     def models(self) -> dict[str, dict[str, Any]]:
         """The table's three rows; ``retrained`` is the first baseline."""
         return {
             name: nested(row)
-            for name, row in (("original", self.original), ("unlearned", self.unlearned), ("retrained", self.retrained[0]))
+            for name, row in (
+                ("original", self.original),
+                ("unlearned", self.unlearned),
+                ("retrained", self.retrained[0]),
+            )
             if row
         }
 
@@ -73,6 +80,7 @@ def compare(
         exact=exact_checks(unlearned, stage) if unlearned else {},
         exact_retrained=exact_checks(retrained[0], stage),
         pairs=len(stage.forgotten),
+        independent=min(len(np.unique(stage.forgotten[:, side])) for side in (0, 1)),
         seconds={
             "train": original.facts.get("train_seconds"),
             "unlearn": unlearned.facts["seconds"] if unlearned else None,

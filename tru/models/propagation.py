@@ -17,7 +17,10 @@ class SparseProduct:
 
     def __init__(self, row: np.ndarray, column: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> None:
         """Build the matrix from its entries (row, column, weight), each (e,)."""
-        from torch_geometric import EdgeIndex
+        with warnings.catch_warnings():
+            # PyG annotates its pooling layers for TorchScript as it is imported; we use none of them.
+            warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated", category=DeprecationWarning)
+            from torch_geometric import EdgeIndex
 
         order = np.lexsort((column, row))
         ends = torch.from_numpy(np.stack([row[order], column[order]]).astype(np.int64))

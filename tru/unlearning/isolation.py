@@ -60,9 +60,7 @@ def chosen(shares: dict[str, float]) -> list[str]:
     return layers
 
 
-def _gradient(
-    module: torch.nn.Module, inputs: Inputs, data: Prepared, pairs: np.ndarray, draw: int
-) -> list[Tensor]:
+def _gradient(module: torch.nn.Module, inputs: Inputs, data: Prepared, pairs: np.ndarray, draw: int) -> list[Tensor]:
     """Gradients of the training loss on a keyed sample of pairs."""
     keys = keyed.mix(np.arange(len(pairs), dtype=np.uint64), keyed.of_word("isolation"), draw)
     at = np.argsort(keys, kind="stable")[:SAMPLE]

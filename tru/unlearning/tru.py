@@ -49,7 +49,9 @@ class Tru:
         start = time.perf_counter()
         change = Change.between(model.data, retained)
         gamma = self.strength(model)
-        shares = isolation.sensitivity(model, change.forgotten) if self.params.isolation and len(change.forgotten) else {}
+        shares = (
+            isolation.sensitivity(model, change.forgotten) if self.params.isolation and len(change.forgotten) else {}
+        )
         found = _Reverse(self.params, model, retained, change).apply(gamma)
         return found.with_facts(
             method="tru",

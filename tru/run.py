@@ -1,0 +1,138 @@
+"""One step's view of its batch: the record in the inbox, the folder of intermediates, the models in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tru.data.forget import ForgetSet
+from tru.data.interactions import load_dataset
+from tru.data.prepare import Prepared, prepare
+from tru.errors import RequestError
+from tru.evaluation.audits import Stage
+from tru.evaluation.report import Comparison, compare
+from tru.models.trained import TrainedModel
+from tru.release.registry import Registry
+from tru.requests.lifecycle import Batch, DeletionRequest, Regime, State
+from tru.requests.owner import this_owner
+from tru.requests.store import open_inbox
+from tru.settings import load_settings
+from tru.stages import calibrated, clear, digest, retrained, write_json
+from tru.workspace import Workspace
+
+STEPS = ("claim", "cut", "check", "unlearn", "evaluate", "gate", "retrain", "promote", "close")
+
+
+@dataclass
+class Run:
+    """One step's view of its batch: the record in the inbox, the folder of intermediates, the models in it."""
+
+    ws: Workspace
+    id: str
+
+    def __post_init__(self) -> None:
+        self.owner = this_owner()
+        self.inbox = open_inbox(self.ws)
+        self.folder = self.ws.batches / self.id
+        self.before = self.folder / "before"
+        opened = self.inbox.open_batch()
+        if opened is None or opened.id != self.id:
+            raise RequestError(f"{self.id} is not the open batch. See `tru status`.")
+        self.batch: Batch = opened
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What finished steps recorded."""
+        return dict(self.batch.facts)
+
+    def is_done(self, step: str) -> bool:
+        """Whether the step was finished, by this run or one before."""
+        return STEPS.index(self.batch.step) >= STEPS.index(step) and (
+            step != "retrain" or self.facts["retrain"] is not None
+        )
+
+    def finish(self, step: str, state: State | None, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+        """Record a finished step."""
+        self.batch = self.inbox.advance(self.id, self.owner, step, state, **facts)
+
+    def keep_before(self, md5: str) -> None:
+        """Set the data before the cut and the known subjects aside, once; notes.json says that all of it is there."""
+        if (self.folder / "notes.json").exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        clear(self.before)
+        shutil.copytree(self.ws.data, self.before)
+        ds = load_dataset(self.before)
+        self.inbox.forget_set(self.id).known(ds).save(self.folder / "forget.json")
+        champion = Registry(self.ws).champion()
+        notes = {"data_md5": md5, "started": time.time(), "champion": champion.version if champion else None}
+        write_json(self.folder / "notes.json", notes)
+
+    @cached_property
+    def notes(self) -> dict[str, Any]:
+        """What :meth:`keep_before` wrote down."""
+        return dict(json.loads((self.folder / "notes.json").read_text()))
+
+    @cached_property
+    def forget(self) -> ForgetSet:
+        """The subjects that were in the data; empty where none of them was."""
+        return ForgetSet.load(self.folder / "forget.json")
+
+    @property
+    def key(self) -> str:
+        """What the batch's MLflow runs are found by again; a retry with other settings logs new ones."""
+        return f"{self.id}/{digest(load_settings(self.ws))}"
+
+    def unknown(self) -> list[str]:
+        """Requests whose subject is not in the data."""
+        return [r.id for r in self.inbox.list(batch=self.id) if r.is_open and not _is_in(r, self.forget)]
+
+    @cached_property
+    def champion(self) -> TrainedModel:
+        """The model that served when the batch was cut."""
+        return TrainedModel.load(Registry(self.ws).model_dir(str(self.notes["champion"])))
+
+    @cached_property
+    def after(self) -> Prepared:
+        """The data without the batch."""
+        return prepare(load_dataset(self.ws.data), self.champion.recipe.canary_rate)
+
+    def compare(self) -> Comparison:
+        """Train the baselines (kept in the batch's folder) and measure all models."""
+        settings = load_settings(self.ws)
+        count = settings.gate.baselines
+        baselines = retrained(self.champion, self.after, settings.train, count, self.folder / "retrained")
+        stage = Stage.of(prepare(load_dataset(self.before), self.champion.recipe.canary_rate), self.after)
+        place = self.folder / "unlearned"
+        candidate = TrainedModel.load(place) if self.facts["unlearn"]["method"] != "none" else None
+        return compare(stage, self.champion, candidate, baselines)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """What ``evaluate`` measured."""
+        return Comparison(**json.loads((self.folder / "comparison.json").read_text()))
+
+    def passed(self) -> tuple[Path, str]:
+        """The model directory that passed the gate, and its method."""
+        if self.facts["retrain"] is None:
+            return self.folder / "unlearned", str(self.facts["unlearn"]["method"])
+        folder = self.folder / "retrained" / "seed-0"
+        model = TrainedModel.load(folder)
+        if "gamma" not in model.facts:  # a champion needs its own calibrated strength for the nights to come
+            calibrated(model, load_settings(self.ws).unlearn).save(folder)
+        return folder, "retrain"
+
+
+def _is_in(request: DeletionRequest, known: ForgetSet) -> bool:
+    if request.regime is Regime.USER:
+        return request.user in known.users
+    if request.regime is Regime.ITEM:
+        return request.item in known.items
+    if request.regime is Regime.INTERACTION:
+        return (request.user, request.item) in known.pairs
+    return (request.item, request.modality) in known.modalities
