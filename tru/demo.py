@@ -87,18 +87,17 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    rows = [("test " + m, lambda r, m=m: r["test"][m]) for m in ("recall@10", "recall@20", "ndcg@10", "ndcg@20")]
-    rows += [
-        ("forget recall@20", lambda r: r["forget"]["recall@20"]),
-        ("membership AUC", lambda r: r["membership_auc"]),
-    ]
-    for label, value in rows:
-        table.add_row(label, *(f"{value(row):.4f}" for row in models.values()))
+    for metric in ("recall@10", "recall@20", "ndcg@10", "ndcg@20"):
+        table.add_row(f"test {metric}", *(f"{row['test'][metric]:.4f}" for row in models.values()))
+    table.add_row("forget recall@20", *(f"{row['forget']['recall@20']:.4f}" for row in models.values()))
+    table.add_row("membership AUC", *(f"{row['membership_auc']:.4f}" for row in models.values()))
     seconds = facts["evaluate"]["seconds"]
     took = {"original": seconds["train"], "unlearned": seconds["unlearn"], "retrained": seconds["retrain"]}
     table.add_row("seconds", *(f"{took[name]:.2f}" for name in models))
     console.print(table)
-    console.print(f"data md5   {facts['data_md5_before']} -> {facts['data_md5_after']}")
+    console.print(
+        f"data md5   {facts['data_md5_before']}", f"        -> {facts['data_md5_after']}", sep="\n", highlight=False
+    )
     console.print(f"verdict    {batch.verdict} ({batch.outcome})")
     for reason in (facts["retrain"] or facts["gate"])["reasons"]:
         console.print(f"           {reason}")
@@ -108,6 +107,7 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
 
 _NEXT = """
 Open the pages (from this checkout, with .venv/bin on the PATH):
-  tru up --workspace {folder}        Prefect's and MLflow's pages, the nightly schedule; tru down --workspace {folder} stops them
+  tru up --workspace {folder}      Prefect's page, MLflow's page, the nightly schedule
+  tru down --workspace {folder}    stops exactly these
   tru status --workspace {folder}
   cd {folder} && mlflow models serve -m models:/tru-recommender@champion --env-manager local"""

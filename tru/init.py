@@ -13,7 +13,12 @@ from tru.workspace import Workspace
 TEMPLATES = Path(__file__).resolve().parent.parent
 """The checkout: its own params.yaml and dvc.yaml are what a new workspace starts from."""
 IGNORED = "/data\n/data.new-*\n/data.old-*\n/.tru/\n/mlflow.db*\n/mlruns/\n/mlartifacts/\n"
-PREFECT = '# Lets `prefect deployment run unlearn-nightly` work from this folder.\n[plugins]\nenabled = true\nallow = ["tru"]\n'
+PREFECT = """\
+# Lets `prefect deployment run unlearn-nightly` work from this folder.
+[plugins]
+enabled = true
+allow = ["tru"]
+"""
 
 
 def create(root: Path) -> Workspace:
@@ -22,6 +27,7 @@ def create(root: Path) -> Workspace:
     Raises:
         WorkspaceError: the templates are not to be found (tru was not installed from its checkout).
     """
+    root = root.resolve()
     root.mkdir(parents=True, exist_ok=True)
     for name in ("params.yaml", "dvc.yaml"):
         if not (TEMPLATES / name).is_file():
@@ -32,7 +38,7 @@ def create(root: Path) -> Workspace:
         if not (root / name).exists():
             (root / name).write_text(words)
     init(root)
-    ws = Workspace(root.resolve())
+    ws = Workspace(root)
     open_inbox(ws)
     DataVersions(ws).commit("A new workspace", also=["params.yaml", "dvc.yaml", ".gitignore", "prefect.toml"])
     return ws

@@ -2,7 +2,7 @@
 
 Every step may be repeated: what it finished is recorded with the batch, and a step that is recorded returns its result
 at once. A crash between two steps, or inside one, therefore costs only the unfinished step. Raw identifiers stay in the
-inbox and in the batch's folder, which is destroyed when the batch closes; results hold ids of batches, numbers and words.
+inbox and in the batch's folder, destroyed when the batch closes; results hold ids of batches, numbers and words.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tru.data.checks import check_cut, check_raw
 from tru.data.forget import ForgetSet
@@ -76,10 +76,8 @@ def open_lease(ws: Workspace, batch: str) -> Iterator[None]:
     finally:
         over.set()
         heart.join()
-        try:
+        with suppress(RequestError):  # the batch is closed or held; there is no lease to give back
             open_inbox(ws).release(batch, this_owner())
-        except RequestError:  # the batch is closed or held; there is no lease to give back
-            pass
 
 
 def cut(ws: Workspace, batch: str) -> str:
@@ -245,7 +243,7 @@ def close(ws: Workspace, batch: str) -> dict[str, Any]:
     clear(run.folder)
     facts = run.facts
     outcome = facts["outcome"]
-    verdict = None if outcome == "not found" else "pass"
+    verdict: Literal["pass"] | None = None if outcome == "not found" else "pass"
     seconds = _seconds(facts)
     run.inbox.close(batch, run.owner, outcome, verdict, seconds)
     return {"outcome": outcome, "verdict": verdict or "none", "version": facts["version"], "size": run.batch.size}
@@ -323,10 +321,13 @@ def _sizes(forget: ForgetSet) -> dict[str, int]:
     return {name: n for name, n in sizes.items() if n}
 
 
-def _seconds(facts: dict[str, Any]) -> dict[str, float | None]:
-    measured = facts.get("evaluate", {}).get("seconds", {})
-    total = round(time.time() - facts["started"], 3) if "started" in facts else None
-    return {"unlearn": facts.get("unlearn", {}).get("seconds"), "retrain": measured.get("retrain"), "total": total}
+def _seconds(facts: dict[str, Any]) -> dict[str, float]:
+    """``unlearn``, ``retrain`` (one baseline, the median) and ``total`` since the claim; 0 for what did not happen."""
+    return {
+        "unlearn": facts["unlearn"]["seconds"] or 0.0,
+        "retrain": facts["evaluate"]["seconds"].get("retrain", 0.0),
+        "total": round(time.time() - facts["started"], 3),
+    }
 
 
 def _fingerprint(file: Path) -> str:

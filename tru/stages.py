@@ -79,7 +79,7 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
     stage = Stage.of(original.data, _retained(ws, original))
     found = compare(stage, original, models["unlearned"], baselines)
     verdict = found.verdict(settings.gate)
-    words = {**found.models(), "seconds": found.seconds, "verdict": verdict.word, "seeds": found.seeds}
+    words: dict[str, Any] = {**found.models(), "seconds": found.seconds, "verdict": verdict.word, "seeds": found.seeds}
     words["gate"] = verdict.to_dict()
     words["retrained_seeds"] = [row for row in found.retrained]
     words["forgotten_pairs"] = found.pairs

@@ -57,10 +57,11 @@ def as_words(found: dict[str, Any]) -> str:
             f"last batch  {batch['id']}: {batch['outcome']}, verdict {batch['verdict']}, {batch['size']} requests"
         )
         if batch["outcome"] == "held":
-            lines.append(
-                "            Both candidates failed the gate. The champion still serves and the subjects are suppressed. "
-                "Read the verdict in the Prefect page, correct the cause or params.yaml, then `tru batch retry` and `tru run`."
-            )
+            lines += [
+                "            Neither candidate passed the gate. The champion serves on; the subjects are suppressed.",
+                "            Read the verdict in Prefect's page, correct the cause or params.yaml, then type",
+                "            `tru batch retry` and `tru run`.",
+            ]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.errors import RequestError
 from tru.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -57,9 +58,16 @@ def _params(ws: Workspace) -> DataParams:
 
 
 def _store(ws: Workspace, ds: Dataset, json: bool) -> None:
-    """Write the data set and give it a version."""
-    from tru.data.interactions import save_dataset
+    """Write the data set and give it a version.
 
+    Raises:
+        RequestError: a batch of deletions is open; replacing the data now would undo its cut.
+    """
+    from tru.data.interactions import save_dataset
+    from tru.requests.store import open_inbox
+
+    if open_inbox(ws).open_batch() is not None:
+        raise RequestError("a batch of deletions is open; its cut would be undone. Finish it first: `tru run`.")
     save_dataset(ds, ws.data)
     if _versioned(ws):
         from tru.release.versions import DataVersions

@@ -38,7 +38,7 @@ def sensitivity(model: TrainedModel, forgotten: np.ndarray) -> dict[str, float]:
     kept = data.edges[~np.isin(data.edges @ [n, 1], forgotten @ [n, 1])]
     forget = _gradient(module, inputs, data, forgotten, 0)
     retain = [_gradient(module, inputs, data, kept, k) for k in range(1, 4)]
-    kappa = {}
+    kappa: dict[str, float] = {}
     for k, name in enumerate(names):
         fisher = torch.stack([g[k].square() for g in retain]).mean(0)
         mean = torch.stack([g[k] for g in retain]).mean(0)
@@ -67,5 +67,5 @@ def _gradient(module: torch.nn.Module, inputs: Inputs, data: Prepared, pairs: np
     negatives = (keyed.uniform(keyed.mix(keys[at], 1)) * len(data.items)).astype(np.int64)
     ends = [torch.from_numpy(x) for x in (pairs[at, 0], pairs[at, 1], negatives)]
     module.zero_grad()
-    loss = cast(Backbone, module).loss(inputs, Batch(*ends, chunks=[len(at)]))
+    loss = cast(Backbone, module).loss(inputs, Batch(ends[0], ends[1], ends[2], chunks=[len(at)]))
     return [g.detach() for g in torch.autograd.grad(loss, list(module.parameters()))]

@@ -147,9 +147,11 @@ class _Reverse:
         self.user_shares = [share[torch.from_numpy(change.users)] for share in found]
 
     def _basis(self, name: str) -> Tensor:
-        """Vectors of the users before the deletion. An item learned first from where its users started, and somebody
-        who derives a deleted user's initial row again finds that part; hence ``start`` (it takes the white-box AUC of
-        deleted users on TikTok from .60 to .53, retrained .48-.51).
+        """Vectors of the users before the deletion.
+
+        An item learned first from where its users started, and somebody who derives a deleted user's initial row again
+        finds that part; hence ``start`` (it takes the white-box AUC of deleted users on TikTok from .60 to .53,
+        retrained .48-.51).
         """
         if name == "start":
             return torch.from_numpy(self.model.recipe.user_rows(self.model.data.users, self.model.params.width))
