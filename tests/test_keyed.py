@@ -1,0 +1,94 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from tru import keyed
+
+NAMES = np.array([f"i{k}" for k in range(200)])
+
+
+def test_an_id_has_the_same_key_on_every_machine():
+    expected = int.from_bytes(hashlib.blake2b("u-ä1".encode(), digest_size=8).digest(), "little")
+    assert keyed.of_ids(np.array(["x", "u-ä1"]))[1] == expected == keyed.of_word("u-ä1")
+    assert keyed.of_ids(NAMES).dtype == np.uint64
+    assert len(np.unique(keyed.of_ids(NAMES))) == len(NAMES)
+    assert keyed.of_ids(NAMES[:0]).shape == (0,)
+
+
+def test_mixing_is_splitmix():
+    # The first outputs of SplitMix64 from state 0: its state advances by a constant, its output is the mixed state.
+    assert keyed.mix(0)[0] == 0xE220A8397B1DCDAF
+    assert keyed.mix(0x9E3779B97F4A7C15)[0] == 0x6E789E6AA1B965F4
+
+
+def test_mixing_depends_on_every_part_and_their_order():
+    keys = keyed.of_ids(NAMES)
+    found = [keyed.mix(keys, 1, 2), keyed.mix(keys, 2, 1), keyed.mix(keys, 1), keyed.mix(1, keys)]
+    assert len(np.unique(np.concatenate(found))) == 4 * len(keys)
+    assert (keyed.mix(keys[5:6], 1, 2) == found[0][5]).all()
+
+
+def test_uniform_draws_fill_the_unit_interval_evenly():
+    draws = keyed.uniform(keyed.mix(np.arange(100_000, dtype=np.uint64)))
+    assert draws.min() >= 0.0
+    assert draws.max() < 1.0
+    counts, _ = np.histogram(draws, bins=100, range=(0, 1))
+    assert abs(counts - 1000).max() < 160  # five standard deviations
+    assert keyed.uniform(np.array([2**64 - 1], dtype=np.uint64))[0] < 1.0
+    assert abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 0.02
+
+
+def test_a_row_is_a_function_of_its_id_and_the_seed_alone():
+    rows = keyed.table(NAMES, 16, 0.25, 3)
+    some = np.array([150, 7, 30])
+    assert (keyed.table(NAMES[some], 16, 0.25, 3) == rows[some]).all()
+    assert rows.dtype == np.float32
+    assert rows.shape == (200, 16)
+    assert not (keyed.table(NAMES, 16, 0.25, 4) == rows).any(axis=1).any()
+    assert not (keyed.table(NAMES, 16, 0.25, keyed.of_word("user"), 3) == rows).any(axis=1).any()
+
+
+def test_rows_are_uniform_within_the_bound():
+    rows = keyed.table(NAMES, 64, 0.25, 3)
+    assert 0.249 < np.abs(rows).max() <= 0.25
+    assert rows.std() == pytest.approx(0.25 / 3**0.5, rel=0.02)
+    assert abs(rows.mean()) < 0.005
+
+
+def keys(n):
+    return keyed.mix(np.arange(n, dtype=np.uint64), keyed.of_word("draw"))
+
+
+def test_ring_shares_lie_within_an_eighth_or_so_of_uniform():
+    counts = np.bincount(keyed.Ring(NAMES).draw(keys(200_000)), minlength=200) / 1000
+    assert counts.mean() == 1.0
+    assert 0.09 < counts.std() < 0.17
+    assert 0.55 < counts.min()
+    assert counts.max() < 1.55
+
+
+def test_few_points_give_uneven_shares():
+    assert np.bincount(keyed.Ring(NAMES, points=1).draw(keys(200_000)), minlength=200).max() > 3000
+
+
+def test_removing_items_moves_only_the_draws_of_those_items():
+    stay = np.arange(200) % 10 != 0
+    before = NAMES[keyed.Ring(NAMES).draw(keys(20_000))]
+    after = NAMES[stay][keyed.Ring(NAMES[stay]).draw(keys(20_000))]
+    moved = before != after
+    assert (moved == np.isin(before, NAMES[~stay])).all()
+    assert 0.05 < moved.mean() < 0.15
+    assert len(np.unique(after[moved])) > 100  # they spread over all others
+
+
+def test_the_order_of_the_items_is_no_matter():
+    order = np.random.default_rng(0).permutation(200)
+    assert (NAMES[order][keyed.Ring(NAMES[order]).draw(keys(5000))] == NAMES[keyed.Ring(NAMES).draw(keys(5000))]).all()
+
+
+def test_a_key_beyond_the_last_place_comes_round_to_the_first():
+    ring = keyed.Ring(NAMES)
+    ends = np.array([0, 2**64 - 1], dtype=np.uint64)
+    assert ring.draw(ends)[0] == ring.draw(ends)[1]
+    assert (keyed.Ring(NAMES[:1]).draw(keys(10)) == 0).all()

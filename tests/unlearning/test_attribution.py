@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import torch
+
+from tru.unlearning.attribution import directions, forgotten_share, non_negative_ridge
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def brute_force(x, target, ridge, steps=20_000):
+    """Projected gradient in float64, for one batch of problems; slow and surely right."""
+    x, target = x.double(), target.double()
+    gram = x @ x.transpose(1, 2) + ridge * torch.eye(x.shape[1], dtype=torch.float64)
+    wish = (x @ target[..., None]).squeeze(-1)
+    rate = 1.0 / torch.linalg.eigvalsh(gram).max(dim=1).values[:, None]
+    weights = torch.zeros_like(wish)
+    for _ in range(steps):
+        weights = (weights - rate * ((gram @ weights[..., None]).squeeze(-1) - wish)).clamp_min(0.0)
+    return weights
+
+
+def objective(weights, x, target, ridge):
+    left = target.double() - (weights.double()[..., None] * x.double()).sum(1)
+    return left.square().sum(1) + ridge * weights.double().square().sum(1)
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 4), (5, 16), (16, 16), (40, 16), (200, 16)])
+def test_weights_are_those_of_a_slow_exact_solver(n, d):
+    x = torch.nn.functional.normalize(random(8, n, d, seed=n), dim=2)
+    target = x[:, : max(1, n // 2)].sum(1) + 0.3 * random(8, d, seed=n + 1)
+    found, expected = non_negative_ridge(x, target, 0.1), brute_force(x, target, 0.1, 3000)
+    assert (found >= 0).all()
+    slack = objective(found, x, target, 0.1) / objective(expected, x, target, 0.1)
+    assert slack.max() < 1.02
+    assert slack.min() > 0.999
+    cosine = torch.nn.functional.cosine_similarity(found.double(), expected, dim=1)
+    assert cosine.min() > 0.98
+
+
+def test_dropping_negative_weights_is_better_than_clamping_them():
+    x = torch.nn.functional.normalize(random(4, 60, 16), dim=2)
+    target = random(4, 16, seed=1)
+    gram = x @ x.transpose(1, 2) + 0.1 * torch.eye(60)
+    clamped = torch.linalg.solve(gram, (x @ target[..., None])).squeeze(-1).clamp_min(0.0)
+    found = non_negative_ridge(x, target, 0.1)
+    assert (objective(found, x, target, 0.1) < 0.7 * objective(clamped, x, target, 0.1)).all()
+
+
+def test_zero_directions_get_no_weight_and_change_no_other():
+    x, target = torch.nn.functional.normalize(random(3, 6, 16), dim=2), random(3, 16, seed=1)
+    padded = torch.cat([x, torch.zeros(3, 30, 16)], dim=1)  # beyond the width: the other Gram matrix
+    found = non_negative_ridge(padded, target, 0.1)
+    assert (found[:, 6:] == 0).all()
+    torch.testing.assert_close(found[:, :6], non_negative_ridge(x, target, 0.1), rtol=1e-3, atol=1e-4)
+
+
+def test_a_target_against_all_directions_is_explained_by_none():
+    x = torch.eye(4)[None]
+    assert (non_negative_ridge(x, -torch.ones(1, 4), 0.1) == 0).all()
+
+
+def test_directions_are_centred_and_of_length_one():
+    vectors = random(50, 8) + 5
+    found = directions(vectors)
+    assert torch.allclose(found.norm(dim=1), torch.ones(50))
+    assert torch.allclose(found, torch.nn.functional.normalize(vectors - vectors.mean(0), dim=1))
+    assert found.mean(0).abs().max() < 0.3
+
+
+# shares
+
+EDGES = np.array([[1, 3], [0, 0], [1, 2], [0, 1], [2, 0], [2, 3], [2, 1]])
+
+
+def test_the_forgotten_share_of_orthogonal_neighbours_is_exactly_theirs():
+    weights = torch.tensor([2.0, 1.0, 3.0, 0.5])
+    basis, rows = torch.eye(4, 8), torch.zeros(3, 8)
+    for row, neighbour in EDGES:
+        rows[row] += weights[neighbour] * basis[neighbour]
+    forgotten = np.array([True, True, False, False, False, True, True])
+    (share,) = forgotten_share(rows, [basis], EDGES, forgotten, np.array([0, 1, 2]), 0.25)
+    expected = torch.zeros(3, 8)
+    for row, neighbour in EDGES[forgotten]:
+        expected[row, neighbour] = weights[neighbour] / 1.25  # the ridge takes its part
+    torch.testing.assert_close(share, expected)
+
+
+def test_only_the_asked_rows_have_a_share():
+    forgotten = np.array([True] * len(EDGES))
+    (share,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, forgotten, np.array([1]), 0.1)
+    assert (share[[0, 2]] == 0).all()
+    assert (share[1] != 0).any()
+    (nothing,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, forgotten, np.array([], dtype=int), 0.1)
+    assert (nothing == 0).all()
+
+
+def test_nothing_forgotten_is_no_share():
+    forgotten = np.zeros(len(EDGES), dtype=bool)
+    (share,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, forgotten, np.arange(3), 0.1)
+    assert (share == 0).all()
+
+
+@pytest.fixture
+def dense():
+    """40 rows with 1 to 40 of 60 neighbours each, a third of the edges forgotten, two branches."""
+    rng = np.random.default_rng(2)
+    edges = np.array([(row, column) for row in range(40) for column in rng.choice(60, row + 1, replace=False)])
+    edges = rng.permutation(edges)
+    forgotten = rng.random(len(edges)) < 0.3
+    return random(40, 16), [directions(random(60, 16, seed=k)) for k in (1, 2)], edges, forgotten
+
+
+def test_rows_solved_together_are_solved_as_if_alone(dense):
+    displacement, bases, edges, forgotten = dense
+    rows = np.unique(edges[forgotten, 0])
+    together = forgotten_share(displacement, bases, edges, forgotten, rows, 0.1)
+    for row in rows[::6]:
+        at = edges[:, 0] == row
+        alone = forgotten_share(displacement, bases, edges[at], forgotten[at], np.array([row]), 0.1)
+        x = torch.cat([basis[edges[at, 1]] for basis in bases])[None]
+        weights = non_negative_ridge(x, displacement[row][None], 0.1)[0]
+        for k in (0, 1):
+            torch.testing.assert_close(together[k][row], alone[k][row], rtol=2e-3, atol=2e-4)
+            n = at.sum()
+            mine = weights[k * n : (k + 1) * n] * torch.from_numpy(forgotten[at])
+            torch.testing.assert_close(alone[k][row], mine @ x[0, k * n : (k + 1) * n], rtol=1e-3, atol=1e-4)
+
+
+def test_the_order_of_the_edges_is_no_matter(dense):
+    displacement, bases, edges, forgotten = dense
+    rows, order = np.unique(edges[forgotten, 0]), np.argsort(edges @ [100, 1])
+    one = forgotten_share(displacement, bases, edges, forgotten, rows, 0.1)
+    other = forgotten_share(displacement, bases, edges[order], forgotten[order], rows, 0.1)
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_forgetting_every_neighbour_takes_all_that_neighbours_explain(dense):
+    displacement, bases, edges, forgotten = dense
+    rows = np.unique(edges[:, 0])
+    whole = sum(forgotten_share(displacement, bases, edges, np.ones_like(forgotten), rows, 0.1))
+    part = sum(forgotten_share(displacement, bases, edges, forgotten, rows, 0.1))
+    rest = sum(forgotten_share(displacement, bases, edges, ~forgotten, rows, 0.1))
+    torch.testing.assert_close(part + rest, whole, rtol=1e-3, atol=1e-4)
+    assert ((displacement - whole).norm(dim=1) < displacement.norm(dim=1)).all()

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+
+from tru.unlearning.fusion_gate import patch
+
+
+@pytest.fixture
+def case():
+    """12 users, 60 items of 16 numbers that are far from round, some forgotten pairs, a reference that wants them less."""
+    generator = torch.Generator().manual_seed(0)
+    stretch = torch.logspace(0, -1.5, 16)
+    users, items = (torch.randn(n, 16, generator=generator) * stretch for n in (12, 60))
+    pairs = np.array([[2, 5], [0, 9], [2, 30], [7, 5], [0, 1], [0, 44], [9, 12]])
+    reference = users.clone()
+    for user, item in pairs:
+        reference[user] -= 0.3 * items[item] / items[item].norm()
+    return users, items, reference, pairs
+
+
+def scores(users, items, pairs):
+    return (users[pairs[:, 0]] * items[pairs[:, 1]]).sum(1)
+
+
+def test_forgotten_scores_come_down_to_the_reference(case):
+    users, items, reference, pairs = case
+    found = patch(users, items, reference, items, pairs)
+    before, after, wish = (scores(u, items, pairs) for u in (users, users + found, reference))
+    assert (wish < before).all()
+    torch.testing.assert_close(after, wish, rtol=0, atol=0.02 * float((before - wish).max()))
+
+
+def test_a_score_is_never_raised(case):
+    users, items, reference, pairs = case
+    reference[9] = users[9] + items[12]  # would raise the only forgotten score of user 9
+    reference[2] = users[2] + 0.5 * items[30] - 0.5 * (items[5] - items[30] * (items[5] @ items[30]) / items[30].norm() ** 2)
+    found = patch(users, items, reference, items, pairs)
+    change, wish = scores(found, items, pairs), scores(reference - users, items, pairs)
+    assert (found[9] == 0).all()
+    assert wish[2] > 0 > wish[0]  # of the two pairs of user 2 the reference lowers one and raises the other
+    assert abs(change[2]) < 0.02 * abs(wish[0])
+    assert change[0] == pytest.approx(float(wish[0]), rel=0.03)
+
+
+def test_other_scores_move_less_than_under_any_other_correction(case):
+    users, items, reference, pairs = case
+    found = patch(users, items, reference, items, pairs)
+    for user in np.unique(pairs[:, 0]):
+        z = items[pairs[pairs[:, 0] == user, 1]]
+        plain = torch.linalg.lstsq(z, z @ found[user]).solution  # the shortest step with the same effect on the pairs
+        assert torch.allclose(z @ plain, z @ found[user], atol=1e-4)
+        moved, otherwise = (items @ found[user]).square().mean(), (items @ plain).square().mean()
+        assert moved < 0.9 * otherwise
+    kept = np.setdiff1d(np.arange(60), pairs[pairs[:, 0] == 0, 1])
+    wish = (scores(users, items, pairs) - scores(reference, items, pairs))[pairs[:, 0] == 0]
+    assert (items[kept] @ found[0]).abs().mean() < 0.5 * wish.mean()
+
+
+def test_users_without_forgotten_pairs_stay_where_they_are(case):
+    users, items, reference, pairs = case
+    found = patch(users, items, reference + 1, items, pairs)
+    untouched = np.setdiff1d(np.arange(12), pairs[:, 0])
+    assert (found[untouched] == 0).all()
+    nothing = patch(users, items, reference, items, pairs[:0])
+    assert nothing.shape == users.shape
+    assert (nothing == 0).all()
+
+
+def test_a_user_is_solved_as_if_alone(case):
+    users, items, reference, pairs = case
+    found = patch(users, items, reference, items, pairs)
+    for user in (0, 2, 7):
+        alone = patch(users, items, reference, items, pairs[pairs[:, 0] == user])
+        torch.testing.assert_close(alone[user], found[user], rtol=1e-4, atol=1e-5)
+
+
+def test_an_item_that_is_gone_is_moved_away_from_by_its_last_vector(case):
+    users, items, reference, _ = case
+    ghosts, left = items.clone(), items[:50]
+    found = patch(users, left, reference, ghosts, np.array([[0, 55], [0, 9]]))
+    wish = (ghosts[[55, 9]] @ (reference[0] - users[0])).clamp_max(0)
+    assert wish[1] < 0
+    torch.testing.assert_close(ghosts[[55, 9]] @ found[0], wish, rtol=0.03, atol=0.003)
+
+
+def test_more_pairs_than_numbers_in_a_vector_are_solved_too(case):
+    users, items, _, _ = case
+    pairs = np.stack([np.zeros(40, dtype=int), np.arange(40)], axis=1)
+    reference = users * 0
+    found = patch(users, items, reference, items, pairs)
+    assert torch.isfinite(found).all()
+    before = scores(users, items, pairs)
+    after = scores(users + found, items, pairs)
+    assert after[before > 0].clamp_min(0).sum() < 0.8 * before[before > 0].sum()
