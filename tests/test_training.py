@@ -52,7 +52,12 @@ def crash(monkeypatch):
 
 @pytest.mark.parametrize(
     ("users", "pairs", "batch", "batches", "chunks"),
-    [(120, 1236, 64, 20, 1), (10_000, 60_000, 4096, 15, 8), (1_000_000, 8_000_000, 4096, 1954, 8), (1900, 50_000, 1024, 49, 2)],
+    [
+        (120, 1236, 64, 20, 1),
+        (10_000, 60_000, 4096, 15, 8),
+        (1_000_000, 8_000_000, 4096, 1954, 8),
+        (1900, 50_000, 1024, 49, 2),
+    ],
 )
 def test_the_batch_follows_from_the_number_of_users(users, pairs, batch, batches, chunks):
     recipe = fresh_recipe(users, 80, pairs, tiny.MODEL, TrainParams())

@@ -100,9 +100,9 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
     )
     console.print(f"verdict    {batch.verdict} ({batch.outcome})")
     for reason in (facts["retrain"] or facts["gate"])["reasons"]:
-        console.print(f"           {reason}")
+        console.print(f"           {reason}", soft_wrap=True, highlight=False)
     console.print(f"champion   version {status['champion']['version']} of tru-recommender")
-    console.print(_NEXT.format(folder=ws.root.name), highlight=False)
+    console.print(_NEXT.format(folder=ws.root.name), highlight=False, soft_wrap=True)
 
 
 _NEXT = """

@@ -133,7 +133,9 @@ def test_a_revoked_picture_is_nobodys_neighbour():
 
 def test_a_published_graph_is_taken_as_it_is():
     ds = dataset()
-    table = pd.DataFrame({"item_id": ds.items[[7, 7, 2]], "neighbour_id": ds.items[[3, 1, 7]], "cosine": [0.5, 0.25, 1]})
+    table = pd.DataFrame(
+        {"item_id": ds.items[[7, 7, 2]], "neighbour_id": ds.items[[3, 1, 7]], "cosine": [0.5, 0.25, 1]}
+    )
     data = prepare(replace(ds, neighbours={"text": table}), 0.0)
     assert data.knn["text"].tolist() == [[7, 3], [7, 1], [2, 7]]
     assert data.similarity["text"].tolist() == [0.5, 0.25, 1]

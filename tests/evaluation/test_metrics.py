@@ -28,9 +28,7 @@ def test_recall_and_ndcg_are_those_computed_by_hand(case):
     assert found["recall@10"] == pytest.approx([1 / 3, 1, 8 / 12])
     assert found["recall@20"] == pytest.approx([2 / 3, 1, 1])
     assert found["ndcg@10"] == pytest.approx([gains[0] / ideal[0], gains[1], sum(gains[2:10]) / ideal[2]])
-    assert found["ndcg@20"] == pytest.approx(
-        [(gains[0] + gains[11]) / ideal[0], gains[1], sum(gains[2:14]) / ideal[3]]
-    )
+    assert found["ndcg@20"] == pytest.approx([(gains[0] + gains[11]) / ideal[0], gains[1], sum(gains[2:14]) / ideal[3]])
 
 
 def test_the_metrics_are_means_over_users_with_pairs(case):

@@ -54,9 +54,7 @@ def test_data_that_grew_is_refused(grown):
 def test_a_real_cut_is_found_again():
     ds, data = dataset(), prepared()
     pairs = train_pairs()[::9]
-    forget = ForgetSet(
-        users=frozenset({str(ds.users[8])}), items=frozenset({str(ds.items[2])}), pairs=frozenset(pairs)
-    )
+    forget = ForgetSet(users=frozenset({str(ds.users[8])}), items=frozenset({str(ds.items[2])}), pairs=frozenset(pairs))
     rate = 60 / 1236
     after = prepare(cut(ds, forget), rate)
     change = Change.between(data, after)

@@ -33,7 +33,9 @@ def test_forgotten_scores_come_down_to_the_reference(case):
 def test_a_score_is_never_raised(case):
     users, items, reference, pairs = case
     reference[9] = users[9] + items[12]  # would raise the only forgotten score of user 9
-    reference[2] = users[2] + 0.5 * items[30] - 0.5 * (items[5] - items[30] * (items[5] @ items[30]) / items[30].norm() ** 2)
+    reference[2] = (
+        users[2] + 0.5 * items[30] - 0.5 * (items[5] - items[30] * (items[5] @ items[30]) / items[30].norm() ** 2)
+    )
     found = patch(users, items, reference, items, pairs)
     change, wish = scores(found, items, pairs), scores(reference - users, items, pairs)
     assert (found[9] == 0).all()

@@ -157,7 +157,7 @@ class Inbox:
             if batch.outcome == "held":
                 raise RequestError(
                     f"Batch {batch.id} is held: neither the unlearned nor the retrained model passed the gate. "
-                    f"The champion stays. Read its verdict, then decide: `tru batch retry {batch.id}`."
+                    f"The champion stays. Read its verdict, then decide: `tru batch retry`."
                 )
             moves.refuse_if_taken(batch, owner, self._moment())
             return moves.lease(rows, batch, owner, self._until(lease_seconds))

@@ -3,18 +3,22 @@
 Sensitivity of a layer: sum over its parameters of g_f^2 / (F_r + 0.1 mean F_r), times how little its forget gradient
 resembles its retain gradient, (1 - cos^2). The smallest set of layers with 95 % of the sum may move, and inside row
 tables only rows of touched nodes (design: tru.md, step 3). Computed and reported for each model, not assumed.
+
+:func:`uniform_reverse` is what isolation is measured against: the same wish, granted to every layer.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from tru import keyed
-from tru.data.prepare import Prepared
+from tru.data.prepare import Prepared, pair_keys
 from tru.models.base import Backbone, Batch
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
@@ -22,6 +26,8 @@ from tru.models.trained import TrainedModel
 SHARE = 0.95
 SAMPLE = 1024
 """Pairs per gradient; the shares of the layers settle long before."""
+STEPS, RATE = 20, 1e-3
+"""Adam steps of the uniform reverse, and their learning rate."""
 
 
 def sensitivity(model: TrainedModel, forgotten: np.ndarray) -> dict[str, float]:
@@ -60,12 +66,47 @@ def chosen(shares: dict[str, float]) -> list[str]:
     return layers
 
 
+def uniform_reverse(model: TrainedModel, forgotten: np.ndarray) -> TrainedModel:
+    """Reverse learning without isolation: short, undirected, on all layers.
+
+    Each of 20 Adam steps descends the training loss of retained pairs and the ranking loss of forgotten pairs with its
+    sign turned: the never-seen item should win. Turned inside the sigmoid, so that it has an end.
+
+    Args:
+        model: after the closed-form part, on the retained graph.
+        forgotten: (f, 2) forgotten pairs by position in ``model.data``; both ends stay. None: nothing is done.
+    """
+    if not len(forgotten):
+        return model
+    data, inputs = model.data, Inputs.of(model.data)
+    module, patch = model.module(), torch.from_numpy(model.patch)
+    optimiser = torch.optim.Adam(module.parameters(), lr=RATE)
+    sides = (data.edges, forgotten)
+    keys = [pair_keys(data.users, data.items, pairs, keyed.of_word("uniform reverse")) for pairs in sides]
+    for step in range(STEPS):
+        retain, forget = (_batch(data, p, keyed.mix(k, step)) for p, k in zip(sides, keys, strict=True))
+        optimiser.zero_grad()
+        found = cast(Backbone, module).embed(inputs)
+        user = (found.users + patch)[forget.users]
+        lead = (user * (found.items[forget.positives] - found.items[forget.negatives])).sum(1)
+        loss = cast(Backbone, module).loss(inputs, retain) - F.logsigmoid(-lead).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return replace(model, arrays={name: value.detach().numpy() for name, value in module.named_parameters()})
+
+
+def _batch(data: Prepared, pairs: np.ndarray, keys: np.ndarray) -> Batch:
+    """A sample of pairs, each with a negative among the items that have edges; both decided by the pairs' keys."""
+    at = np.argsort(keys, kind="stable")[:SAMPLE]
+    connected = np.flatnonzero(data.popularity > 0)
+    negatives = connected[(keyed.uniform(keyed.mix(keys[at], 1)) * len(connected)).astype(np.int64)]
+    ends = [torch.from_numpy(x) for x in (pairs[at, 0], pairs[at, 1], negatives)]
+    return Batch(ends[0], ends[1], ends[2], chunks=[len(at)])
+
+
 def _gradient(module: torch.nn.Module, inputs: Inputs, data: Prepared, pairs: np.ndarray, draw: int) -> list[Tensor]:
     """Gradients of the training loss on a keyed sample of pairs."""
     keys = keyed.mix(np.arange(len(pairs), dtype=np.uint64), keyed.of_word("isolation"), draw)
-    at = np.argsort(keys, kind="stable")[:SAMPLE]
-    negatives = (keyed.uniform(keyed.mix(keys[at], 1)) * len(data.items)).astype(np.int64)
-    ends = [torch.from_numpy(x) for x in (pairs[at, 0], pairs[at, 1], negatives)]
     module.zero_grad()
-    loss = cast(Backbone, module).loss(inputs, Batch(ends[0], ends[1], ends[2], chunks=[len(at)]))
+    loss = cast(Backbone, module).loss(inputs, _batch(data, pairs, keys))
     return [g.detach() for g in torch.autograd.grad(loss, list(module.parameters()))]

@@ -53,6 +53,8 @@ class Tru:
             isolation.sensitivity(model, change.forgotten) if self.params.isolation and len(change.forgotten) else {}
         )
         found = _Reverse(self.params, model, retained, change).apply(gamma)
+        if not self.params.isolation:
+            found = isolation.uniform_reverse(found, _staying(change))
         return found.with_facts(
             method="tru",
             gamma=gamma,
@@ -175,16 +177,30 @@ class _Reverse:
     def _gate(self, users: Tensor, reversed_users: Tensor, items: Tensor, patch: Tensor) -> Tensor:
         """The fusion gate's change of the users' served vectors."""
         now, then = self._embed(users, items), self._embed(reversed_users, items)
-        stays = np.full(len(self.model.data.users), -1)
-        stays[self.change.users[~self.change.emptied_users]] = np.flatnonzero(~self.change.emptied_users)
-        pairs = self.change.forgotten[stays[self.change.forgotten[:, 0]] >= 0]
+        pairs = self.change.forgotten
+        stays = _where(pairs[:, 0], self.change.users, self.change.emptied_users)
         ghosts = self.ghosts.items.clone()  # items that are gone keep their last vector, as something to move away from
         ghosts[torch.from_numpy(self.change.items)] = now.items
-        pairs = np.stack([stays[pairs[:, 0]], pairs[:, 1]], axis=1)
+        pairs = np.stack([stays, pairs[:, 1]], axis=1)[stays >= 0]
         return fusion_gate.patch(now.users + patch, now.items, then.users + patch, ghosts, pairs)
 
     def _embed(self, users: Tensor, items: Tensor) -> Embedding:
         return cast(Backbone, self.model.module(users.numpy(), items.numpy())).embed(self.inputs)
+
+
+def _where(positions: np.ndarray, stay: np.ndarray, emptied: np.ndarray) -> np.ndarray:
+    """Positions after the deletion of nodes given by their positions before; -1 for those gone or emptied."""
+    after = np.full(max(positions.max(initial=0), stay.max(initial=0)) + 1, -1)
+    after[stay[~emptied]] = np.flatnonzero(~emptied)
+    found: np.ndarray = after[positions]
+    return found
+
+
+def _staying(change: Change) -> np.ndarray:
+    """(p, 2) forgotten pairs of which both ends keep other edges, by position in the retained data."""
+    users = _where(change.forgotten[:, 0], change.users, change.emptied_users)
+    items = _where(change.forgotten[:, 1], change.items, change.emptied_items)
+    return np.stack([users, items], axis=1)[(users >= 0) & (items >= 0)]
 
 
 @unlearner("tru")

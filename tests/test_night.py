@@ -1,0 +1,117 @@
+"""The steps of the night one by one; whole nights are in tests/flows/test_nightly.py and test_crash.py."""
+
+import pytest
+
+from tests.workspaces import change, file_requests, make, subjects, whole_night
+from tru import night
+from tru.errors import CheckFailed, LeaseHeld, ModelError, RequestError
+from tru.release.registry import Registry
+from tru.release.versions import DataVersions
+from tru.requests.lifecycle import Subject
+from tru.requests.store import open_inbox
+
+
+@pytest.fixture
+def batch(trained):
+    """A claimed batch of all regimes."""
+    file_requests(trained, subjects(trained))
+    return night.claim(trained)
+
+
+def test_every_step_may_be_repeated(trained, batch):
+    for step in ("cut", "check", "unlearn", "evaluate", "gate", "promote"):
+        first = getattr(night, step)(trained, batch)
+        assert getattr(night, step)(trained, batch) == first, step
+        assert open_inbox(trained).open_batch().step == step
+    assert [v.version for v in Registry(trained).list_versions()].count(first) == 1
+
+
+def test_no_step_records_an_identifier(trained, batch):
+    wanted = subjects(trained)
+    for step in ("cut", "check", "unlearn", "evaluate", "gate"):
+        getattr(night, step)(trained, batch)
+    facts = str(open_inbox(trained).open_batch().facts)
+    assert not any(name in facts for s in wanted for name in (s.user, s.item) if name)
+    assert open_inbox(trained).open_batch().facts["regimes"] == {
+        "users": 2,
+        "items": 1,
+        "interactions": 1,
+        "modalities": 1,
+    }
+
+
+def test_the_cut_makes_a_version_of_the_data(trained, batch):
+    before = DataVersions(trained).md5(), DataVersions(trained).git_commit()
+    md5 = night.cut(trained, batch)
+    assert md5 == DataVersions(trained).md5() != before[0]
+    assert DataVersions(trained).git_commit() != before[1]
+
+
+def test_data_that_still_names_somebody_stops_the_night_and_names_nobody(trained, batch):
+    from tru.data.interactions import load_dataset, save_dataset
+
+    whole = load_dataset(trained.data)
+    wanted = subjects(trained)
+    night.cut(trained, batch)
+    save_dataset(whole, trained.data)
+    with pytest.raises(CheckFailed) as failed:
+        night.check(trained, batch)
+    assert not any(name in str(failed.value) for s in wanted for name in (s.user, s.item) if name)
+    assert open_inbox(trained).open_batch().step == "cut"
+
+
+def test_what_has_not_passed_is_not_promoted(trained, batch):
+    change(trained, "gate", utility_margin=-1.0)
+    for step in ("cut", "check", "unlearn", "evaluate", "gate"):
+        found = getattr(night, step)(trained, batch)
+    assert found["verdict"] == "fail" and found["reasons"][0].startswith("test/ndcg@20")
+    with pytest.raises(ModelError, match="has not passed the gate"):
+        night.promote(trained, batch)
+    assert Registry(trained).champion().version == "1"
+
+
+def test_a_step_works_on_the_open_batch_only(trained, batch):
+    with pytest.raises(RequestError, match="is not the open batch"):
+        night.cut(trained, "batch-20000101-01")
+    with pytest.raises(RequestError, match="no batch is held"):
+        night.retry(trained)
+
+
+def test_a_live_run_is_left_alone(trained, batch):
+    from tru.requests.owner import this_owner
+
+    inbox = open_inbox(trained)
+    with night.open_lease(trained, batch), pytest.raises(LeaseHeld):
+        inbox.claim(f"elsewhere:{this_owner().split(':', 1)[1]}")
+    assert inbox.claim("elsewhere:1:1") is not None  # let go of at the end of the block
+
+
+def test_nobody_is_trained_over_an_open_batch(trained, batch):
+    with pytest.raises(RequestError, match="a batch of deletions is open"):
+        night.train(trained)
+
+
+def test_without_a_champion_requests_wait(tmp_path):
+    ws = make(tmp_path / "untrained")
+    assert night.claim(ws) is None
+    file_requests(ws, [Subject.of(user="somebody")])
+    for _ in range(2):  # the lease is not kept
+        with pytest.raises(ModelError, match="`tru train`"):
+            night.claim(ws)
+
+
+def test_the_first_champion_says_what_it_stands_on(trained):
+    tags = Registry(trained).champion().tags
+    assert tags["tru.data_md5"] == DataVersions(trained).md5()
+    assert tags["tru.method"] == "train" and tags["tru.deleted_through"] == "0"
+
+
+def test_nights_follow_each_other(trained):
+    ids = [s for s in subjects(trained) if s.regime == "user"]
+    for night_number, subject in enumerate(ids[:2], start=1):
+        file_requests(trained, [subject])
+        assert whole_night(trained) is not None
+        tags = Registry(trained).champion().tags
+        assert tags["tru.method"] == "tru" and tags["tru.deleted_through"] == str(night_number)
+    assert Registry(trained).champion().version == "3"
+    assert whole_night(trained) is None
