@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -498,7 +499,7 @@ class BackboneContract:
             losses[-1].backward()
             optimiser.step()
         assert losses[-1] < 0.9 * losses[0]
-        assert all(a > b for a, b in zip(losses[:5], losses[1:6], strict=True))
+        assert all(a > b for a, b in itertools.pairwise(losses[:6]))
         for m in modalities:
             layers = [name for name in before if f".{m}." in f".{name}."]
             assert any(not torch.equal(before[name], module.state_dict()[name]) for name in layers), m

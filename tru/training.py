@@ -264,7 +264,7 @@ class _Loop:
         if self.checkpoint is None or not self.checkpoint.exists():
             return
         try:
-            with np.load(self.checkpoint, allow_pickle=False) as stored:
+            with self.checkpoint.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 if str(stored["fingerprint"]) != self._fingerprint:
                     return
                 progress = json.loads(str(stored["progress"]))

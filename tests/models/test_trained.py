@@ -137,7 +137,7 @@ def test_a_damaged_directory_is_refused(folder, file, content):
     (folder / file).unlink()
     if content is not None:
         (folder / file).write_bytes(content)
-    with pytest.raises(ModelError, match="is not a model directory.*tru train"):
+    with pytest.raises(ModelError, match=r"is not a model directory.*tru train"):
         TrainedModel.load(folder)
 
 

@@ -7,7 +7,7 @@ from tru.unlearning.fusion_gate import patch
 
 @pytest.fixture
 def case():
-    """12 users, 60 items of 16 numbers that are far from round, some forgotten pairs, a reference that wants them less."""
+    """12 users, 60 items spread far more one way than another, forgotten pairs, a reference that wants them less."""
     generator = torch.Generator().manual_seed(0)
     stretch = torch.logspace(0, -1.5, 16)
     users, items = (torch.randn(n, 16, generator=generator) * stretch for n in (12, 60))

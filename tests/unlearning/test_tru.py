@@ -1,8 +1,299 @@
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
 from tests import tiny
 from tests.contracts import UnlearnerContract
+from tru.data.forget import ForgetParams, ForgetSet, cut, simulate
+from tru.data.interactions import TRAIN as TRAIN_ROWS
+from tru.data.prepare import prepare
+from tru.data.synthetic import SyntheticParams, generate
+from tru.errors import UnlearningError
+from tru.evaluation.audits import Stage, evaluate
+from tru.models.base import ModelParams
+from tru.training import TrainParams, fit, refit
 from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.change import Change
+from tru.unlearning.tru import STRENGTHS, Tru, calibrate
+
+TRAIN = TrainParams(epochs=15, min_epochs=15, patience=15, batch=256, learning_rate=1e-2, canaries=150)
+STRUCTURE = UnlearnParams(
+    neutral_rows=False, attribution=False, branches=False, fusion_gate=False, isolation=True, strength=1.0
+)
+"""The cut alone: nothing is reversed."""
 
 
 class TestTru(UnlearnerContract):
     def make(self):
         return make(UnlearnParams(method="tru"), tiny.TRAIN)
+
+
+@cache
+def dataset():
+    """200 users, 120 items: about as little as lets a model learn something that can be forgotten."""
+    return generate(SyntheticParams(users=200, items=120))
+
+
+@cache
+def trained():
+    model = fit(dataset(), ModelParams(width=32), TRAIN)
+    return model.with_facts(gamma=calibrate(model, UnlearnParams()))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return trained()
+
+
+def without(forget):
+    return prepare(cut(dataset(), forget), trained().recipe.canary_rate)
+
+
+def simulated(regime, seed=8):
+    share = 0.1 if regime in ("interaction", "modality") else 0.05
+    return simulate(dataset(), ForgetParams(regime=regime, seed=seed, fraction=share))
+
+
+@cache
+def measured(regime):
+    """Metrics of the keyed retrain, of the cut alone, and of TRU."""
+    model, retained = trained(), without(simulated(regime))
+    stage = Stage.of(model.data, retained)
+    models = (
+        refit(retained, model, TRAIN),
+        Tru(STRUCTURE).unlearn(model, retained),
+        Tru(UnlearnParams()).unlearn(model, retained),
+    )
+    return [evaluate(each, stage) for each in models]
+
+
+class TestFidelity:
+    """The target is a model retrained with the same dice, not a score of zero."""
+
+    @pytest.mark.parametrize("metric", ["forget/recall@20", "membership_auc"])
+    def test_forgotten_pairs_end_where_retraining_leaves_them(self, metric):
+        retrained, structure, tru = (m[metric] for m in measured("interaction"))
+        assert structure - retrained > 0.04  # the cut alone remembers
+        assert abs(tru - retrained) < 0.4 * abs(structure - retrained)
+        assert abs(tru - retrained) < 0.03
+
+    @pytest.mark.parametrize("metric", ["forget/recall@20", "membership_auc"])
+    def test_deleted_users_end_nearer_to_retraining(self, metric):
+        retrained, structure, tru = (m[metric] for m in measured("user"))
+        assert abs(tru - retrained) < abs(structure - retrained)
+
+    def test_deleted_items_end_no_further_away(self):
+        retrained, structure, tru = (m["membership_auc"] for m in measured("item"))
+        assert abs(tru - retrained) < abs(structure - retrained) + 0.02
+
+    @pytest.mark.parametrize("regime", ["interaction", "user", "item", "modality"])
+    def test_those_who_stay_are_served_as_well(self, regime):
+        retrained, _, tru = (m["test/ndcg@20"] for m in measured(regime))
+        assert tru > 0.94 * retrained
+
+
+class TestRegimes:
+    @pytest.mark.parametrize("regime", ["user", "item", "interaction", "modality"])
+    def test_the_result_stands_on_what_stays(self, model, regime):
+        forget = simulated(regime)
+        retained = without(forget)
+        found = Tru(UnlearnParams()).unlearn(model, retained)
+        assert found.data is retained
+        assert not forget.users & set(found.data.users.tolist())
+        assert not forget.items & set(found.data.items.tolist())
+        edges = {(found.data.users[u], found.data.items[i]) for u, i in found.data.train}
+        assert not forget.pairs & edges
+        assert np.isfinite(found.embed().users.numpy()).all()
+        assert found.facts["forgotten_edges"] == len(Change.between(model.data, retained).forgotten)
+
+    def test_a_revoked_modality_moves_no_row_and_is_read_no_more(self, model):
+        forget = simulated("modality")
+        found = Tru(UnlearnParams()).unlearn(model, without(forget))
+        assert all(np.array_equal(found.arrays[name], array) for name, array in model.arrays.items())
+        assert not found.patch.any()
+        for item, modality in forget.modalities:
+            at = np.flatnonzero(found.data.items == item)[0]
+            assert not found.data.present[modality][at]
+            assert not found.data.features[modality][at].any()
+        assert not np.allclose(found.embed().items, model.embed().items)
+
+    def test_all_regimes_at_once(self, model):
+        parts = [simulated(regime) for regime in ("user", "item", "interaction", "modality")]
+        forget = ForgetSet(parts[0].users, parts[1].items, parts[2].pairs, parts[3].modalities)
+        retained = without(forget)
+        found = evaluate(Tru(UnlearnParams()).unlearn(model, retained), Stage.of(model.data, retained))
+        assert all(np.isfinite(value) for value in found.values())
+
+    def test_nothing_forgotten_is_nothing_changed(self, model):
+        found = Tru(UnlearnParams(isolation=False)).unlearn(model, model.data)
+        assert all(np.array_equal(found.arrays[name], array) for name, array in model.arrays.items())
+        assert not found.patch.any()
+
+
+class TestEmptied:
+    @pytest.fixture(scope="class")
+    def case(self, model):
+        """Somebody who stays but whose every train pair is to be forgotten."""
+        rows = dataset().interactions
+        user = str(rows["user_id"].iloc[0])
+        own = rows[(rows["user_id"] == user) & (rows["split"] == TRAIN_ROWS)]
+        retained = without(ForgetSet(pairs=frozenset((user, str(item)) for item in own["item_id"])))
+        return model, retained, int(np.flatnonzero(retained.users == user)[0])
+
+    def test_a_user_who_lost_every_edge_becomes_the_neutral_row(self, case):
+        model, retained, at = case
+        found = Tru(UnlearnParams()).unlearn(model, retained)
+        neutral = model.recipe.user_rows(retained.users[[at]], model.params.width, "neutral user")
+        assert np.array_equal(found.arrays["users"][[at]], neutral)
+        assert not found.patch[at].any()
+        # nobody who knows the training's dice finds the neutral row among those it began with
+        assert not np.allclose(neutral, model.recipe.user_rows(retained.users[[at]], model.params.width))
+
+    def test_an_earlier_patch_goes_too(self, case):
+        model, retained, at = case
+        patched = replace(model, patch=np.ones_like(model.patch))
+        found = Tru(UnlearnParams()).unlearn(patched, retained)
+        assert not found.patch[at].any()
+        assert found.patch[at + 1].any()
+
+    def test_without_neutral_rows_it_keeps_what_it_learned(self, case):
+        model, retained, at = case
+        found = Tru(UnlearnParams(neutral_rows=False)).unlearn(model, retained)
+        before = model.arrays["users"][np.flatnonzero(model.data.users == retained.users[at])]
+        assert np.array_equal(found.arrays["users"][[at]], before)
+
+    def test_an_item_that_nobody_has_any_more_becomes_neutral_too(self, model):
+        rows = dataset().interactions
+        item = str(rows["item_id"].value_counts().index[-1])
+        own = rows[(rows["item_id"] == item) & (rows["split"] == TRAIN_ROWS)]
+        forget = ForgetSet(pairs=frozenset((str(user), item) for user in own["user_id"]))
+        retained = without(forget)
+        found = Tru(UnlearnParams()).unlearn(model, retained)
+        at = np.flatnonzero(retained.items == item)
+        neutral = model.recipe.item_rows(retained.items[at], model.params.width, "neutral item")
+        assert len(forget.pairs) > 0
+        assert np.array_equal(found.arrays["items"][at], neutral)
+
+
+class TestSwitches:
+    @pytest.fixture(scope="class")
+    def retained(self):
+        """Without some pairs, and without every edge of one user, so that each intervention has something to do."""
+        rows = dataset().interactions
+        user = str(rows["user_id"].iloc[0])
+        own = rows[(rows["user_id"] == user) & (rows["split"] == TRAIN_ROWS)]
+        return without(
+            ForgetSet(pairs=simulated("interaction").pairs | {(user, str(item)) for item in own["item_id"]})
+        )
+
+    @pytest.fixture(scope="class")
+    def full(self, model, retained):
+        return Tru(UnlearnParams(strength=1.0)).unlearn(model, retained)
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            {"neutral_rows": False},
+            {"attribution": False},
+            {"branches": False},
+            {"fusion_gate": False},
+            {"isolation": False},
+            {"strength": 1.5},
+            {"ridge": 1.0},
+        ],
+        ids=lambda setting: next(iter(setting)),
+    )
+    def test_each_changes_the_result(self, model, retained, full, setting):
+        found = Tru(UnlearnParams(**{"strength": 1.0, **setting})).unlearn(model, retained)
+        assert np.abs(found.embed().users.numpy() - full.embed().users.numpy()).max() > 1e-4
+
+    def test_it_is_the_same_every_time(self, model, retained, full):
+        again = Tru(UnlearnParams(strength=1.0)).unlearn(model, retained)
+        assert all(np.array_equal(again.arrays[name], array) for name, array in full.arrays.items())
+        assert np.array_equal(again.patch, full.patch)
+
+    def test_all_off_is_the_cut_alone(self, model, retained):
+        found = Tru(STRUCTURE).unlearn(model, retained)
+        assert all(np.array_equal(found.arrays[name], array) for name, array in model.arrays.items())
+        assert not found.patch.any()
+
+    def test_without_the_gate_the_user_rows_themselves_are_reversed(self, model, retained, full):
+        found = Tru(UnlearnParams(strength=1.0, fusion_gate=False)).unlearn(model, retained)
+        assert not found.patch.any()
+        assert full.patch.any()
+        assert np.abs(found.arrays["users"] - full.arrays["users"]).max() > 1e-3
+
+
+class TestStrength:
+    @pytest.fixture(scope="class")
+    def retained(self):
+        return without(simulated("interaction"))
+
+    def test_a_number_is_used_as_it_is(self, model, retained):
+        single, double = (Tru(UnlearnParams(strength=s)).unlearn(model, retained) for s in (0.9, 1.8))
+        assert (single.facts["gamma"], double.facts["gamma"]) == (0.9, 1.8)
+        kept = ~Change.between(model.data, retained).emptied_items
+        step = single.arrays["items"][kept] - model.arrays["items"][kept]
+        assert np.allclose(double.arrays["items"][kept] - model.arrays["items"][kept], 2 * step, atol=1e-5)
+
+    def test_the_strength_found_after_training_is_used(self, model, retained):
+        assert Tru(UnlearnParams()).unlearn(model, retained).facts["gamma"] == model.facts["gamma"]
+        assert Tru(UnlearnParams()).strength(model.with_facts(gamma=1.875)) == 1.875
+        assert Tru(UnlearnParams(strength=0.5)).strength(model.with_facts(gamma=1.875)) == 0.5
+
+    def test_a_model_without_one_is_calibrated_now(self, model):
+        facts = {name: fact for name, fact in model.facts.items() if name != "gamma"}
+        assert Tru(UnlearnParams()).strength(replace(model, facts=facts)) == model.facts["gamma"]
+
+    def test_calibration_is_the_same_every_time(self, model):
+        found = calibrate(model, UnlearnParams())
+        assert found == model.facts["gamma"]
+        assert found in STRENGTHS
+        assert found < max(STRENGTHS)
+
+    def test_no_canary_is_no_calibration(self, model, retained):
+        data = model.data
+        bare = replace(model, facts={}, data=replace(data, canary=np.zeros_like(data.canary)))
+        with pytest.raises(UnlearningError, match=r"no canary.*Set unlearn\.strength to a number.*train\.canaries"):
+            Tru(UnlearnParams()).unlearn(bare, retained)
+        assert Tru(UnlearnParams(strength=1.25)).strength(bare) == 1.25
+
+
+class TestSuccession:
+    """Night after night equals all at once, nearly."""
+
+    @pytest.fixture(scope="class")
+    def nights(self, model):
+        pairs = sorted(simulated("interaction").pairs)
+        first, both = (without(ForgetSet(pairs=frozenset(p))) for p in (pairs[::2], pairs))
+        tru = Tru(UnlearnParams())
+        one = tru.unlearn(model, first)
+        return first, both, one, tru.unlearn(one, both), tru.unlearn(model, both)
+
+    def test_two_batches_forget_as_one_of_the_same_pairs(self, model, nights):
+        _, both, _, second, at_once = nights
+        stage = Stage.of(model.data, both)
+        found, expected = evaluate(second, stage), evaluate(at_once, stage)
+        structure = measured("interaction")[1]
+        assert found["membership_auc"] == pytest.approx(expected["membership_auc"], abs=0.02)
+        assert found["forget/recall@20"] == pytest.approx(expected["forget/recall@20"], abs=0.05)
+        assert found["test/ndcg@20"] > 0.95 * expected["test/ndcg@20"]
+        assert found["forget/recall@20"] < structure["forget/recall@20"]
+
+    def test_forgotten_edges_add_up(self, nights):
+        *_, one, second, at_once = nights
+        assert one.facts["forgotten_edges"] < second.facts["forgotten_edges"] == at_once.facts["forgotten_edges"]
+
+    def test_the_patch_of_the_first_night_is_kept(self, nights):
+        first, both, one, second, _ = nights
+        only_first = np.setdiff1d(np.flatnonzero(one.patch.any(axis=1)), Change.between(first, both).forgotten[:, 0])
+        assert len(only_first) > 3
+        assert (first.users == both.users).all()
+        assert np.array_equal(second.patch[only_first], one.patch[only_first])
+
+    def test_a_deleted_user_cannot_be_forgotten_twice(self, nights):
+        first, _, _, second, _ = nights
+        with pytest.raises(UnlearningError, match="only takes away"):
+            Tru(UnlearnParams()).unlearn(second, first)

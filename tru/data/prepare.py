@@ -80,7 +80,8 @@ class Prepared:
             DataError: the file is missing or not ours.
         """
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            # NumPy leaves a file open that is no proper archive; ours is closed in any case.
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             per: dict[str, Any] = {kind: {} for kind in _PER_MODALITY}
             for name in [n for n in arrays if "/" in n]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric import EdgeIndex
 
 from tru.data.prepare import Prepared
 
@@ -20,9 +21,7 @@ class SparseProduct:
         with warnings.catch_warnings():
             # PyG annotates its pooling layers for TorchScript as it is imported; we use none of them.
             warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated", category=DeprecationWarning)
-            from torch_geometric import EdgeIndex
-
-        order = np.lexsort((column, row))
+            order = np.lexsort((column, row))
         ends = torch.from_numpy(np.stack([row[order], column[order]]).astype(np.int64))
         self._index = EdgeIndex(ends, sparse_size=shape, sort_order="row")
         self._index.fill_cache_()

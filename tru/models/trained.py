@@ -130,7 +130,7 @@ class TrainedModel:
         """
         try:
             words = json.loads((folder / "model.json").read_text())
-            with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+            with (folder / "arrays.npz").open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             data = Prepared.load(folder / "prepared.npz")
             params = ModelParams(**words["params"])
