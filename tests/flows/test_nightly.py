@@ -142,7 +142,7 @@ def test_data_that_grew_is_retrained_and_the_next_night_unlearns_again(trained):
     batch = open_inbox(trained).last_batch()
     assert "rows that the model was not trained on" in batch.facts["gate"]["reasons"][0]
     assert batch.facts["retrain"]["verdict"] == "pass"
-    assert read(trained, "status")["last_batch"]["seconds"]["unlearn"] is None
+    assert read(trained, "status")["last_batch"]["seconds"]["unlearn"] == 0  # nothing was unlearned
     assert Registry(trained).champion().tags["tru.method"] == "retrain"
     assert read(trained, "recommend", "--user", "u-newcomer")["suppressed"] is False
 

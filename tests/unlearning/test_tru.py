@@ -134,7 +134,8 @@ class TestRegimes:
 
 class TestEmptied:
     @pytest.fixture(scope="class")
-    def case(self, model):
+    @classmethod
+    def case(cls, model):
         """Somebody who stays but whose every train pair is to be forgotten."""
         rows = dataset().interactions
         user = str(rows["user_id"].iloc[0])
@@ -179,17 +180,17 @@ class TestEmptied:
 
 class TestSwitches:
     @pytest.fixture(scope="class")
-    def retained(self):
+    @classmethod
+    def retained(cls):
         """Without some pairs, and without every edge of one user, so that each intervention has something to do."""
         rows = dataset().interactions
         user = str(rows["user_id"].iloc[0])
         own = rows[(rows["user_id"] == user) & (rows["split"] == TRAIN_ROWS)]
-        return without(
-            ForgetSet(pairs=simulated("interaction").pairs | {(user, str(item)) for item in own["item_id"]})
-        )
+        return without(ForgetSet(pairs=simulated("interaction").pairs | {(user, str(item)) for item in own["item_id"]}))
 
     @pytest.fixture(scope="class")
-    def full(self, model, retained):
+    @classmethod
+    def full(cls, model, retained):
         return Tru(UnlearnParams(strength=1.0)).unlearn(model, retained)
 
     @pytest.mark.parametrize(
@@ -228,7 +229,8 @@ class TestSwitches:
 
 class TestStrength:
     @pytest.fixture(scope="class")
-    def retained(self):
+    @classmethod
+    def retained(cls):
         return without(simulated("interaction"))
 
     def test_a_number_is_used_as_it_is(self, model, retained):
@@ -265,7 +267,8 @@ class TestSuccession:
     """Night after night equals all at once, nearly."""
 
     @pytest.fixture(scope="class")
-    def nights(self, model):
+    @classmethod
+    def nights(cls, model):
         pairs = sorted(simulated("interaction").pairs)
         first, both = (without(ForgetSet(pairs=frozenset(p))) for p in (pairs[::2], pairs))
         tru = Tru(UnlearnParams())

@@ -1,0 +1,156 @@
+import json
+from dataclasses import replace
+from math import nan
+
+import numpy as np
+import pytest
+
+from tests import tiny
+from tru.data.forget import ForgetSet
+from tru.evaluation.audits import Stage
+from tru.evaluation.gate import GateParams
+from tru.evaluation.report import compare, exact_checks, nested
+from tru.training import refit
+from tru.unlearning.base import UnlearnParams, make
+
+CHECKS = (
+    "deleted users in the model",
+    "deleted items in the model",
+    "forgotten pairs in the model's graph",
+    "revoked modalities in the model",
+    "deleted items in a top-20 list",
+    "numbers that are not finite",
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.trained().with_facts(train_seconds=3.5)
+
+
+@pytest.fixture(scope="module")
+def retained():
+    """Without two users, an item, some pairs and two pictures."""
+    users, items = tiny.dataset().users, tiny.dataset().items
+    return tiny.without(
+        ForgetSet(
+            users=frozenset(map(str, users[[1, 40]])),
+            items=frozenset({str(items[4])}),
+            pairs=frozenset(tiny.train_pairs()[::12]),
+            modalities=frozenset({(str(items[9]), "image"), (str(items[10]), "image")}),
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def stage(model, retained):
+    return Stage.of(model.data, retained)
+
+
+@pytest.fixture(scope="module")
+def candidate(model, retained):
+    return make(UnlearnParams(), tiny.TRAIN).unlearn(model, retained)
+
+
+@pytest.fixture(scope="module")
+def retrains(model, retained):
+    return [refit(retained, model, tiny.TRAIN, seed=seed) for seed in (None, 1)]
+
+
+@pytest.fixture(scope="module")
+def comparison(stage, model, candidate, retrains):
+    return compare(stage, model, candidate, retrains)
+
+
+def test_an_unlearned_model_has_nothing_it_may_not_have(candidate, stage):
+    assert exact_checks(candidate, stage) == dict.fromkeys(CHECKS, 0)
+
+
+def test_the_original_is_caught_in_every_check(model, stage):
+    found = exact_checks(model, stage)
+    assert found["deleted users in the model"] == 2
+    assert found["deleted items in the model"] == 1
+    of_the_deleted_item = sum(int(present[4]) for present in model.data.present.values())
+    assert found["revoked modalities in the model"] == 2 + of_the_deleted_item
+    assert found["forgotten pairs in the model's graph"] >= len(stage.forgotten)
+    assert found["deleted items in a top-20 list"] > 0
+    assert found["numbers that are not finite"] == 0
+
+
+@pytest.mark.parametrize("value", [nan, float("inf")])
+def test_numbers_that_are_not_finite_are_found(candidate, stage, value):
+    patch = candidate.patch.copy()
+    patch[3, 2] = value
+    assert exact_checks(replace(candidate, patch=patch), stage)["numbers that are not finite"] == 1
+    items = candidate.arrays["items"].copy()
+    items[5, :2] = value
+    broken = replace(candidate, arrays={**candidate.arrays, "items": items})
+    assert exact_checks(broken, stage)["numbers that are not finite"] > 2  # the two, and what they are propagated to
+
+
+def test_a_single_pair_that_is_left_in_the_graph_is_found(candidate, stage):
+    user, item = next(
+        (str(stage.before.users[u]), str(stage.before.items[i]))
+        for u, i in stage.forgotten
+        if stage.before.users[u] in stage.after.users and stage.before.items[i] in stage.after.items
+    )
+    data = candidate.data
+    edge = [[np.flatnonzero(data.users == user)[0], np.flatnonzero(data.items == item)[0]]]
+    kept = replace(data, train=np.concatenate([data.train, edge]), canary=np.append(data.canary, False))
+    found = exact_checks(replace(candidate, data=kept), stage)
+    assert found["forgotten pairs in the model's graph"] == 1
+
+
+def test_all_models_are_measured_under_the_same_names(comparison, stage):
+    assert comparison.original.keys() == comparison.unlearned.keys() == comparison.retrained[1].keys()
+    assert list(comparison.models()) == ["original", "unlearned", "retrained"]
+    assert comparison.models()["retrained"] == nested(comparison.retrained[0])
+    assert (comparison.exact, comparison.exact_retrained) == (dict.fromkeys(CHECKS, 0),) * 2
+    assert comparison.pairs == len(stage.forgotten)
+    assert comparison.seeds == [0, 1]
+
+
+def test_pairs_of_one_subject_are_not_counted_as_separate_evidence(comparison, stage, model):
+    users, items = (len(set(stage.forgotten[:, side].tolist())) for side in (0, 1))
+    assert comparison.independent == min(users, items)
+    one_user = tiny.without(ForgetSet(users=frozenset({str(model.data.users[5])})))
+    found = compare(Stage.of(model.data, one_user), model, None, [refit(one_user, model, tiny.TRAIN)])
+    assert found.pairs > found.independent == 1
+
+
+def test_seconds_are_those_of_each_way(comparison, candidate, retrains):
+    retrain = float(np.median([m.facts["seconds"] for m in retrains]))
+    assert comparison.seconds == {"train": 3.5, "unlearn": candidate.facts["seconds"], "retrain": retrain}
+
+
+def test_no_identifier_is_in_the_table_or_the_verdict(comparison, model):
+    words = json.dumps([comparison.models(), comparison.exact, comparison.verdict(GateParams()).to_dict()])
+    assert not any(name in words for name in (*model.data.users.tolist(), *model.data.items.tolist()))
+
+
+def test_the_retrained_model_is_judged_against_the_others(comparison):
+    found = comparison.fallback_verdict(GateParams(utility_margin=0.5))
+    assert found.passed
+    assert [f.value for f in found.findings if f.name == "membership_auc"] == [
+        comparison.retrained[0]["membership_auc"]
+    ]
+
+
+def test_the_original_does_not_pass_as_its_own_candidate(stage, model, retrains):
+    found = compare(stage, model, model, retrains).verdict(GateParams())
+    assert found.word == "fail"
+    words = " ".join(found.reasons)
+    assert "deleted users in the model: 2, must be 0" in words
+    assert "still remembered" in words
+
+
+def test_a_comparison_without_candidate_has_no_row_for_it(stage, model, retrains):
+    found = compare(stage, model, None, retrains)
+    assert list(found.models()) == ["original", "retrained"]
+    assert found.exact == {}
+    assert found.seconds["unlearn"] is None
+
+
+def test_names_become_groups_and_no_number_becomes_null():
+    row = {"test/ndcg@20": 0.12345678, "test/recall@20": nan, "membership_auc": 0.5}
+    assert nested(row) == {"test": {"ndcg@20": 0.123457, "recall@20": None}, "membership_auc": 0.5}
