@@ -530,6 +530,9 @@ class BackboneContract:
 class UnlearnerContract:
     """Subclass it, name the class ``Test…`` and say in ``make`` how the unlearner is made."""
 
+    trains_from_scratch = False
+    """True where more data than before is no obstacle."""
+
     def make(self):
         raise NotImplementedError
 
@@ -666,7 +669,7 @@ class UnlearnerContract:
         assert torch.equal(found.embed().items, model.embed().items)
 
     @pytest.mark.parametrize("grown", ["users", "items", "edges"])
-    def test_data_that_grew_is_refused(self, model, grown):
+    def test_data_that_grew_is_refused_or_trained_on(self, model, grown):
         from tests import tiny
         from tru.data.forget import ForgetSet
         from tru.errors import UnlearningError
@@ -676,6 +679,9 @@ class UnlearnerContract:
         else:
             fewer = {grown: frozenset({str(getattr(model.data, grown)[0])})}
             model, data = dataclasses.replace(model, data=tiny.without(ForgetSet(**fewer))), model.data
+        if self.trains_from_scratch:
+            assert np.array_equal(self.make().unlearn(model, data).data.edges, data.edges)
+            return
         with pytest.raises(UnlearningError, match="tru train"):
             self.make().unlearn(model, data)
 

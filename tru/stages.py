@@ -81,7 +81,7 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
     verdict = found.verdict(settings.gate)
     words: dict[str, Any] = {**found.models(), "seconds": found.seconds, "verdict": verdict.word, "seeds": found.seeds}
     words["gate"] = verdict.to_dict()
-    words["retrained_seeds"] = [row for row in found.retrained]
+    words["retrained_seeds"] = [{k: v if v == v else None for k, v in row.items()} for row in found.retrained]
     words["forgotten_pairs"] = found.pairs
     write_json(ws.metrics / "evaluate.json", words)
     rows = [(name, row["membership_auc"]) for name, row in found.models().items()]

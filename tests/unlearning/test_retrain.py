@@ -9,6 +9,8 @@ from tru.unlearning.retrain import Retrain
 
 
 class TestRetrain(UnlearnerContract):
+    trains_from_scratch = True
+
     def make(self):
         return make(UnlearnParams(method="retrain"), tiny.TRAIN)
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from tru.params import Params
 
@@ -18,13 +19,13 @@ from tru.params import Params
 class GateParams(Params):
     """The gate: block ``gate`` of ``params.yaml``."""
 
-    baselines: int = 2
+    baselines: int = Field(2, ge=2)
     """Seeds to retrain and compare with; at least 2."""
-    utility_margin: float = 0.03
+    utility_margin: float = Field(0.03, allow_inf_nan=False)
     """Test NDCG@20 may lie below the retrained median by this share of it."""
-    forget_margin: float = 0.03
+    forget_margin: float = Field(0.03, allow_inf_nan=False)
     """Recall@20 of forgotten pairs may lie outside the retrained range by so much, above or below."""
-    membership_margin: float = 0.03
+    membership_margin: float = Field(0.03, allow_inf_nan=False)
     """Membership AUC may lie outside the retrained range by so much, above or below."""
 
 
@@ -136,18 +137,18 @@ def _exact(words: str, count: int) -> Finding:
 
 
 def _around(name: str, candidate: dict[str, float], baselines: list[dict[str, float]], margin: float) -> Finding:
-    values = [b[name] for b in baselines]
-    return _between(name, candidate, min(values) - margin, max(values) + margin)
+    values = np.array([b[name] for b in baselines])  # NaN in any baseline makes both bounds NaN, and nothing passes
+    return _between(name, candidate, float(values.min()) - margin, float(values.max()) + margin)
 
 
 def _between(name: str, candidate: dict[str, float], low: float, high: float) -> Finding:
     value = candidate[name]
-    passed = low <= value <= high  # NaN compares false and so fails
+    passed = math.isfinite(value) and low <= value <= high  # NaN compares false and so fails
     allowed = f"at least {low:.4f}" if math.isinf(high) else f"{max(low, 0):.4f} to {high:.4f}"
     if passed:
         said = f"{name} {value:.4f} lies in the range that retraining allows ({allowed})"
     else:
-        side = {True: "below", False: "above"}[value < low] if value == value else "undefined, not in"
+        side = "below" if value < low else "above" if value > high else "undefined or cannot be compared, not in"
         meaning = _MEANING.get((name, side), "")
         said = f"{name} {value:.4f} is {side} the range that retraining allows ({allowed}){meaning}"
     return Finding(name, value, low, high, passed, said)

@@ -18,10 +18,7 @@ class SparseProduct:
 
     def __init__(self, row: np.ndarray, column: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> None:
         """Build the matrix from its entries (row, column, weight), each (e,)."""
-        with warnings.catch_warnings():
-            # PyG annotates its pooling layers for TorchScript as it is imported; we use none of them.
-            warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated", category=DeprecationWarning)
-            order = np.lexsort((column, row))
+        order = np.lexsort((column, row))
         ends = torch.from_numpy(np.stack([row[order], column[order]]).astype(np.int64))
         self._index = EdgeIndex(ends, sparse_size=shape, sort_order="row")
         self._index.fill_cache_()

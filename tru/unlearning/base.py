@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
 
 from tru.data.prepare import Prepared
 from tru.errors import UnlearningError
@@ -28,9 +30,9 @@ class UnlearnParams(Params):
     """Ranking fusion gate on the users who stay."""
     isolation: bool = True
     """Report and enforce that only rows of touched nodes move; off: a uniform reverse step on all layers follows."""
-    strength: float | Literal["canary"] = "canary"
+    strength: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["canary"] = "canary"
     """The scale gamma of the reverse; ``canary``: calibrated on the pairs that training withheld."""
-    ridge: float = 0.1
+    ridge: float = Field(0.1, gt=0, allow_inf_nan=False)
     """rho of the attribution."""
 
 
