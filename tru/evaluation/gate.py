@@ -19,13 +19,13 @@ from tru.params import Params
 class GateParams(Params):
     """The gate: block ``gate`` of ``params.yaml``."""
 
-    baselines: int = Field(2, ge=2)
+    baselines: int = Field(default=2, ge=2)
     """Seeds to retrain and compare with; at least 2."""
-    utility_margin: float = Field(0.03, allow_inf_nan=False)
+    utility_margin: float = Field(default=0.03, allow_inf_nan=False)
     """Test NDCG@20 may lie below the retrained median by this share of it."""
-    forget_margin: float = Field(0.03, allow_inf_nan=False)
+    forget_margin: float = Field(default=0.03, allow_inf_nan=False)
     """Recall@20 of forgotten pairs may lie outside the retrained range by so much, above or below."""
-    membership_margin: float = Field(0.03, allow_inf_nan=False)
+    membership_margin: float = Field(default=0.03, allow_inf_nan=False)
     """Membership AUC may lie outside the retrained range by so much, above or below."""
 
 

@@ -32,7 +32,7 @@ class UnlearnParams(Params):
     """Report and enforce that only rows of touched nodes move; off: a uniform reverse step on all layers follows."""
     strength: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["canary"] = "canary"
     """The scale gamma of the reverse; ``canary``: calibrated on the pairs that training withheld."""
-    ridge: float = Field(0.1, gt=0, allow_inf_nan=False)
+    ridge: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     """rho of the attribution."""
 
 
