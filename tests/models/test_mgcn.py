@@ -42,9 +42,10 @@ class TestMgcn(BackboneContract):
         whole = type(batch)(batch.users, batch.positives, batch.negatives, [len(batch.users)])
         assert module.loss(inputs, batch) < module.loss(inputs, whole)  # fewer negatives are easier
 
-    def test_an_item_without_a_modality_gives_nothing_to_it(self):
+    @pytest.mark.parametrize("item_layers", [0, 1])
+    def test_an_item_without_a_modality_gives_nothing_to_it(self, item_layers):
         data = tiny.by_hand("ab", "wxy", "aw ax bx by", present="wx")
-        module, inputs = self.build(data), Inputs.of(data)
+        module, inputs = self.build(data, item_layers=item_layers), Inputs.of(data)
         _, (side,) = module.views(inputs)
         assert (side[len(data.users) + 2] == 0).all()
         assert (side[len(data.users) :][:2] != 0).any(dim=1).all()
