@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,7 +67,7 @@ def _store(ws: Workspace, ds: Dataset, json: bool) -> None:
     from tru.data.interactions import save_dataset
     from tru.requests.store import open_inbox
 
-    if open_inbox(ws).open_batch() is not None:
+    if _has_inbox(ws) and open_inbox(ws).open_batch() is not None:
         raise RequestError("a batch of deletions is open; its cut would be undone. Finish it first: `tru run`.")
     save_dataset(ds, ws.data)
     if _versioned(ws):
@@ -74,6 +75,11 @@ def _store(ws: Workspace, ds: Dataset, json: bool) -> None:
 
         DataVersions(ws).add()
     _report(ds, _md5(ws), json)
+
+
+def _has_inbox(ws: Workspace) -> bool:
+    """Whether requests could have been filed here; asking must not make an inbox."""
+    return "TRU_DATABASE_URL" in os.environ or (ws.state / "inbox.db").exists()
 
 
 def _versioned(ws: Workspace) -> bool:
