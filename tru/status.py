@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tru.errors import ModelError
@@ -19,7 +20,9 @@ def read(ws: Workspace) -> dict[str, Any]:
         outcome, verdict, size, seconds; or None).
     """
     inbox = open_inbox(ws)
-    champion = Registry(ws).champion()
+    local = ws.tracking_uri.removeprefix("sqlite:///")  # asking must not make a store where there is none yet
+    is_missing = local != ws.tracking_uri and not Path(local).exists()
+    champion = None if is_missing else Registry(ws).champion()
     batch = inbox.last_batch()
     return {
         "champion": None
