@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import re
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 from tru.errors import LeaseHeld, RequestError
-from tru.requests import Inbox, Regime, State, Subject, this_owner
+from tru.requests import Deadlines, Inbox, Ledger, Regime, RequestParams, State, Subject, this_owner
+from tru.requests.ledger import KINDS
 from tru.requests.lifecycle import WORKING
 
 NIGHT = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
@@ -304,6 +306,71 @@ class InboxContract:
         inbox.close(batch, "other", "retrained", "pass", {})
         assert inbox.counts()["closed"] == 4
 
+    def test_a_person_lets_the_model_of_a_held_batch_pass(self, inbox, batch):
+        inbox.advance(batch, "me", "retrain", State.GATED, retrain="fail")
+        inbox.hold(batch, "me", "fail", {"total": 1.0})
+        lifted = inbox.lift(batch, "person", 60)
+        assert (lifted.outcome, lifted.verdict, lifted.owner, lifted.step) == (None, None, "person", "retrain")
+        assert lifted.lease_until == NIGHT + timedelta(seconds=60)
+        assert inbox.counts()["gated"] == 4
+        with pytest.raises(LeaseHeld):
+            inbox.claim("other")
+        inbox.advance(batch, "person", "promote", State.PROMOTED)
+        closed = inbox.close(batch, "person", "retrained", "fail", {})
+        assert (closed.outcome, closed.verdict, closed.facts) == ("retrained", "fail", {"retrain": "fail"})
+        assert {(r.state, r.outcome) for r in inbox.list()} == {("closed", "retrained")}
+        assert inbox.completed_through() == 4
+
+    def test_only_a_held_batch_is_lifted_and_only_once(self, inbox, batch):
+        with pytest.raises(RequestError, match="not held"):
+            inbox.lift(batch, "me")
+        inbox.hold(batch, "me", "fail", {})
+        inbox.lift(batch, "dead", 1)
+        with pytest.raises(RequestError, match="not held"):
+            inbox.lift(batch, "me")
+        with pytest.raises(RequestError, match="no batch"):
+            inbox.lift("batch-1", "me")
+
+    def test_what_a_killed_person_had_lifted_is_taken_up_by_the_next_run(self, inbox, batch, clock):
+        inbox.hold(batch, "me", "fail", {})
+        inbox.lift(batch, "person", 60)
+        clock.pass_seconds(61)
+        assert inbox.claim("night").id == batch
+
+    def test_closed_batches_are_found_again_the_newest_first(self, inbox, batch):
+        assert list(inbox.recent(5)) == []
+        assert inbox.batch(batch) == inbox.open_batch()
+        first = inbox.close(batch, "me", "unlearned", "pass", {})
+        inbox.add("user", user="u9")
+        second = inbox.claim("me").id
+        inbox.hold(second, "me", "fail", {})
+        assert list(inbox.recent(5)) == [first]
+        inbox.lift(second, "me")
+        second = inbox.close(second, "me", "retrained", "fail", {})
+        assert list(inbox.recent(5)) == [second, first]
+        assert list(inbox.recent(1)) == [second]
+        assert inbox.batch(batch) == first
+        with pytest.raises(RequestError, match="no batch"):
+            inbox.batch("batch-20261123-99")
+
+    def test_deadlines_count_what_is_open(self, inbox, clock):
+        params = RequestParams(due_days=30, warn_days=7)
+        assert inbox.overdue(params) == Deadlines(0, 0, None)
+        for days in (31, 29, 10):
+            inbox.add("user", user=f"u{days}", received=NIGHT - timedelta(days=days))
+        withdrawn = inbox.add("item", item="i1", received=NIGHT - timedelta(days=400)).request
+        inbox.withdraw(withdrawn.id)
+        assert inbox.overdue(params) == Deadlines(1, 1, NIGHT - timedelta(days=1))
+        assert inbox.overdue(params, NIGHT + timedelta(days=2)) == Deadlines(2, 0, NIGHT - timedelta(days=1))
+        batch = inbox.claim("me").id
+        inbox.hold(batch, "me", "fail", {})
+        assert inbox.overdue(params).overdue == 1  # a person who is called does not stop the clock
+        inbox.lift(batch, "me")
+        inbox.close(batch, "me", "retrained", "fail", {})
+        assert inbox.overdue(params) == Deadlines(0, 0, None)
+        with pytest.raises(RequestError, match="time zone"):
+            inbox.overdue(params, datetime(2026, 11, 23))
+
     def test_the_last_batch_is_the_newest_with_an_outcome(self, inbox, batch):
         assert inbox.last_batch() is None
         inbox.close(batch, "me", "unlearned", "pass", {})
@@ -349,6 +416,127 @@ class InboxContract:
         inbox.close(batch, "me", "unlearned", "pass", {})
         inbox.withdraw(inbox.add("user", user="u1").request.id)
         assert inbox.suppression().is_user("u1")
+
+    # imports
+
+    WHAT_COMES = (
+        ["u0", "u1", "u2"],
+        ["i0", "i1", "i2", "i3"],
+        [("u0", "i2"), ("u2", "i2"), ("u2", "i0"), ("i2", "u2")],
+        [("i3", "image"), ("i3", "text"), ("i0", "image")],
+    )
+
+    def test_those_who_were_forgotten_are_known_in_new_data(self, inbox, batch):
+        assert inbox.suppression().forgotten(*self.WHAT_COMES).is_empty  # open requests are the night's to find
+        inbox.close(batch, "me", "unlearned", "pass", {})
+        found = inbox.suppression().forgotten(*self.WHAT_COMES)
+        assert (found.users, found.items) == ({"u1"}, {"i1"})
+        assert (found.pairs, found.modalities) == ({("u2", "i2")}, {("i3", "image")})
+        assert inbox.suppression().forgotten(["u7"], ["i7"], [("u7", "i7")], [("i7", "image")]).is_empty
+        assert inbox.suppression().forgotten([], [], [], []).is_empty
+
+    def test_a_revoked_modality_hides_nothing_in_serving_before_or_after(self, inbox, batch):
+        inbox.close(batch, "me", "retrained", "fail", {})
+        suppression = inbox.suppression()
+        assert suppression.items_among(["i3"]) == suppression.users_among(["i3", "image"]) == frozenset()
+        assert suppression.pairs_among("i3", ["image"]) == frozenset()
+
+    def test_who_was_not_found_or_took_it_back_may_be_imported(self, inbox):
+        inbox.withdraw(inbox.add("modality", item="i3", modality="image").request.id)
+        request = inbox.add("user", user="u1").request
+        other = inbox.add("modality", item="i0", modality="image").request
+        batch = inbox.claim("me").id
+        inbox.not_found(batch, "me", [request.id, other.id])
+        inbox.close(batch, "me", "not found", None, {})
+        assert inbox.suppression().forgotten(*self.WHAT_COMES).is_empty
+
+    def test_who_was_forgotten_and_asks_again_stays_forgotten(self, inbox, batch):
+        inbox.close(batch, "me", "unlearned", "pass", {})
+        again = inbox.add("user", user="u1").request
+        assert inbox.suppression().forgotten(*self.WHAT_COMES).users == {"u1"}
+        second = inbox.claim("me").id
+        inbox.not_found(second, "me", [again.id])
+        inbox.close(second, "me", "not found", None, {})
+        assert inbox.suppression().forgotten(*self.WHAT_COMES).users == {"u1"}
+
+
+class LedgerContract:
+    """Subclass it, name the class ``Test…`` and say in ``open_ledger`` how an empty ledger is made."""
+
+    def open_ledger(self, folder: Path, clock: Clock) -> Ledger:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def clock(self):
+        return Clock()
+
+    @pytest.fixture
+    def ledger(self, tmp_path, clock):
+        return self.open_ledger(tmp_path, clock)
+
+    def test_an_empty_ledger_is_intact(self, ledger):
+        assert (list(ledger.entries()), ledger.last("champion"), ledger.verify()) == ([], None, [])
+
+    def test_entries_are_numbered_dated_and_chained(self, ledger, clock):
+        first = ledger.append("champion", "champion/1", version="1", why="trained")
+        clock.pass_seconds(60)
+        second = ledger.append("data", "batch-1", rows=12, share=0.1, none=None)
+        assert (first.seq, first.at, first.previous) == (1, NIGHT, "")
+        assert (second.seq, second.at, second.previous) == (2, NIGHT + timedelta(seconds=60), first.digest)
+        assert (first.facts, second.facts["share"]) == ({"version": "1", "why": "trained"}, 0.1)
+        assert list(ledger.entries()) == [first, second]
+        assert ledger.verify() == []
+
+    def test_the_digest_is_the_one_that_is_documented(self, ledger):
+        entry = ledger.append("data", "a key", b=[1, "zwei"], a="ü")
+        text = '[1,"2026-11-23T02:30:00+00:00","data","a key",{"a":"\\u00fc","b":[1,"zwei"]},""]'
+        assert entry.digest == hashlib.sha256(text.encode()).hexdigest() == entry.computed()
+
+    def test_a_fact_is_written_once_and_the_first_stays(self, ledger, clock):
+        first = ledger.append("verdict", "batch-1", verdict="fail")
+        clock.pass_seconds(1)
+        assert ledger.append("verdict", "batch-1", verdict="pass") == first
+        assert list(ledger.entries()) == [first]
+        other = ledger.append("batch", "batch-1", outcome="held")
+        assert (other.seq, other.facts) == (2, {"outcome": "held"})
+
+    def test_entries_are_found_by_kind(self, ledger):
+        for number, kind in enumerate(["champion", "data", "champion", "licence"]):
+            ledger.append(kind, str(number))
+        assert [entry.key for entry in ledger.entries("champion")] == ["0", "2"]
+        assert (ledger.last("champion").key, ledger.last("data").key, ledger.last("erasure")) == ("2", "1", None)
+
+    def test_facts_come_back_as_json_gives_them(self, ledger):
+        entry = ledger.append("baseline", "b", seeds=(1, 2), by={"1": {"x": True}})
+        assert entry.facts == {"seeds": [1, 2], "by": {"1": {"x": True}}}
+        assert ledger.last("baseline") == entry
+
+    def test_what_cannot_be_kept_leaves_nothing(self, ledger):
+        for kind, key, facts in (
+            ("champion", "k", {"fact": object()}),
+            ("champion", "k", {"fact": float("nan")}),
+            ("gossip", "k", {}),
+            ("champion", "", {}),
+            ("champion", "k" * 256, {}),
+        ):
+            with pytest.raises((TypeError, ValueError, RequestError)):
+                ledger.append(kind, key, **facts)
+        assert (list(ledger.entries()), ledger.verify()) == ([], [])
+        with pytest.raises(RequestError, match="known ones are champion, data"):
+            ledger.append("gossip", "k")
+
+    def test_every_kind_can_be_written(self, ledger):
+        for kind in KINDS:
+            ledger.append(kind, "k")
+        assert [entry.kind for entry in ledger.entries()] == list(KINDS)
+        assert ledger.verify() == []
+
+    def test_there_is_no_way_to_change_or_remove_an_entry(self, ledger):
+        can = {name for name in dir(ledger) if not name.startswith("_")}
+        assert can == {"append", "entries", "last", "verify"}
+        entry = ledger.append("champion", "k", version="1")
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            entry.key = "other"
 
 
 class BackboneContract:

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from tru.cli.data import app
 from tru.data.interactions import load_dataset
-from tru.errors import DataError
+from tru.errors import DataError, RequestError
 from tru.release.versions import DataVersions, init
+from tru.requests import Subject
+from tru.requests.store import open_inbox, open_ledger
 from tru.workspace import Workspace
 
 PARAMS = "data:\n  name: builtin\n  split_seed: 3\n  synthetic: {users: 60, items: 40}\n"
@@ -89,6 +91,156 @@ def test_under_dvc_the_data_get_a_version(root):
     assert f"version: {version}" in output and version in (root / "data.dvc").read_text()
     assert DataVersions(Workspace(root)).status() == {}
     assert json.loads(_run("show", "--workspace", root, "--json").output)["md5"] == version
+
+
+# those who were forgotten do not come back
+
+
+def _forget(root, *subjects, outcome="unlearned"):
+    """File and close requests, as a night does."""
+    inbox = open_inbox(Workspace(root))
+    for named in subjects:
+        inbox.add_all([Subject.of(**named)])
+    batch = inbox.claim("me").id
+    inbox.close(batch, "me", outcome, "pass" if outcome == "unlearned" else "fail", {})
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """Three users, four items, two modalities; user 2 alone has item 3."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 1), (2, 3)]
+    pd.DataFrame({"user_id": [u for u, _ in pairs], "item_id": [i for _, i in pairs], "split": 0}).to_parquet(
+        folder / "interactions.parquet"
+    )
+    for name in ("image", "text"):
+        np.save(folder / f"{name}.npy", np.ones((4, 3), dtype=np.float32))
+    near = pd.DataFrame({"item_id": [0, 1, 2], "neighbour_id": [1, 2, 0], "cosine": [0.5, 0.5, 0.5]})
+    near.to_parquet(folder / "image_knn.parquet")
+    return folder
+
+
+def _pairs(root):
+    rows = load_dataset(root / "data").interactions
+    return set(zip(rows["user_id"], rows["item_id"], strict=True))
+
+
+def test_every_regime_is_left_out_of_an_import(root, shop):
+    _run("import", shop, "--workspace", root)
+    assert len(load_dataset(root / "data").neighbours["image"]) == 3
+    _forget(root, {"user": "0"}, {"item": "3"}, {"user": "1", "item": "1"}, {"item": "2", "modality": "image"})
+    result = _run("import", shop, "--workspace", root)
+    ds = load_dataset(root / "data")
+    assert _pairs(root) == {("1", "0"), ("2", "1")}
+    assert list(ds.items) == ["0", "1", "2"]
+    row = list(ds.items).index("2")
+    assert not ds.present["image"][row] and not ds.features["image"][row].any()
+    assert ds.present["text"][row]
+    assert ds.neighbours["image"][["item_id", "neighbour_id"]].to_numpy().tolist() == [["0", "1"]]
+    # rows: three of user 0, one of item 3 and its two features, one pair, one picture
+    assert "8 rows of 4 subjects who were forgotten are left out." in result.output
+
+
+def test_the_message_counts_and_names_nobody(root, shop):
+    _forget(root, {"user": "1", "item": "1"}, outcome="retrained")
+    result = _run("import", shop, "--workspace", root)
+    assert result.output.splitlines()[-1] == "  1 row of 1 subject who was forgotten is left out."
+    facts = json.loads(_run("import", shop, "--workspace", root, "--json").output)
+    assert facts["left_out"] == {"rows": 1, "subjects": 1}
+    assert "left_out" not in json.loads(_run("show", "--workspace", root, "--json").output)
+
+
+def test_who_is_still_waiting_or_took_it_back_stays_in(root, shop):
+    inbox = open_inbox(Workspace(root))
+    inbox.add("user", user="0")
+    inbox.withdraw(inbox.add("user", user="2").request.id)
+    result = _run("import", shop, "--workspace", root)
+    assert "left out" not in result.output
+    assert {user for user, _ in _pairs(root)} == {"0", "1", "2"}
+
+
+def test_who_was_not_found_may_come(root, shop):
+    inbox = open_inbox(Workspace(root))
+    request = inbox.add("user", user="0").request
+    batch = inbox.claim("me").id
+    inbox.not_found(batch, "me", [request.id])
+    inbox.close(batch, "me", "not found", None, {})
+    _run("import", shop, "--workspace", root)
+    assert ("0", "0") in _pairs(root)
+
+
+def test_the_built_in_data_come_back_without_them_too(root):
+    _run("generate", "--workspace", root)
+    ds = load_dataset(root / "data")
+    user, item = str(ds.users[3]), str(ds.items[5])
+    _forget(root, {"user": user}, {"item": item})
+    result = _run("generate", "--workspace", root)
+    after = load_dataset(root / "data")
+    assert user not in after.users.tolist() and item not in after.items.tolist()
+    assert len(after.users) == len(ds.users) - 1
+    assert "of 2 subjects who were forgotten" in result.output
+    assert user not in result.output and item not in result.output
+    again = _hashes(root / "data")
+    _run("generate", "--workspace", root)
+    assert _hashes(root / "data") == again
+
+
+def test_an_import_of_nobody_else_changes_nothing(root, shop):
+    _run("generate", "--workspace", root)
+    before = _hashes(root / "data")
+    _forget(root, {"user": "0"}, {"user": "1"}, {"user": "2"})
+    with pytest.raises(DataError, match="nothing was changed"):
+        _run("import", shop, "--workspace", root)
+    assert _hashes(root / "data") == before
+
+
+@pytest.mark.parametrize("outcome", ["open", "held"])
+def test_an_open_batch_stops_an_import(root, shop, outcome):
+    inbox = open_inbox(Workspace(root))
+    inbox.add("user", user="0")
+    batch = inbox.claim("me").id
+    if outcome == "held":
+        inbox.hold(batch, "me", "fail", {})
+    with pytest.raises(RequestError, match="Finish it first"):
+        _run("import", shop, "--workspace", root)
+    assert not (root / "data").exists()
+
+
+def test_the_ledger_knows_each_new_version_once(root, shop):
+    init(root)
+    ws = Workspace(root)
+    open_inbox(ws)
+    _run("generate", "--workspace", root)
+    first = DataVersions(ws).md5()
+    _run("generate", "--workspace", root)
+    _forget(root, {"user": "0"})
+    _run("import", shop, "--workspace", root)
+    second = DataVersions(ws).md5()
+    _run("generate", "--workspace", root)
+    found = [(e.facts["how"], e.facts["before"], e.facts["after"]) for e in open_ledger(ws).entries("data")]
+    assert found == [("generated", None, first), ("imported", first, second), ("generated", second, first)]
+    assert open_ledger(ws).entries("data")[1].facts["left_out"] == {"rows": 3, "subjects": 1}
+    assert open_ledger(ws).verify() == []
+
+
+def test_a_killed_import_typed_again_is_entered(root, shop, monkeypatch):
+    init(root)
+    ws = Workspace(root)
+    open_inbox(ws)
+    _run("generate", "--workspace", root)
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tru.cli.data._enter", die)
+        assert CliRunner().invoke(app, ["import", str(shop), "--workspace", str(root)]).exit_code != 0
+    assert len(open_ledger(ws).entries("data")) == 1
+    _run("import", shop, "--workspace", root)
+    entry = open_ledger(ws).last("data")
+    assert (entry.facts["how"], entry.facts["after"]) == ("imported", DataVersions(ws).md5())
+    assert entry.facts["before"] == open_ledger(ws).entries("data")[0].facts["after"]
 
 
 def test_nothing_heavy_is_imported_for_help():

@@ -1,9 +1,10 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 
 from tru.errors import RequestError
-from tru.requests import DeletionRequest, Regime, State, Subject
+from tru.requests import Deadlines, DeletionRequest, Regime, RequestParams, State, Subject
 
 
 @pytest.mark.parametrize(
@@ -61,3 +62,30 @@ def test_the_public_form_has_the_promised_fields():
         "due": "2026-01-31T00:00:00+00:00",
         "batch": None,
     }
+
+
+def test_the_moment_a_request_is_due_is_not_yet_late():
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    params = RequestParams(due_days=30, warn_days=7)
+    for age, expected in (
+        (timedelta(days=30, seconds=1), (1, 0)),
+        (timedelta(days=30), (0, 1)),
+        (timedelta(days=23), (0, 1)),
+        (timedelta(days=23) - timedelta(seconds=1), (0, 0)),
+    ):
+        found = Deadlines.of([now - age], params, now)
+        assert (found.overdue, found.soon, found.next_due) == (*expected, now - age + timedelta(days=30))
+
+
+def test_a_shorter_promise_makes_requests_late_sooner():
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    received = [now - timedelta(days=days) for days in (1, 4, 6)]
+    late = now - timedelta(days=1)
+    assert Deadlines.of(received, RequestParams(due_days=5, warn_days=0), now) == Deadlines(1, 0, late)
+    assert Deadlines.of(received, RequestParams(due_days=5, warn_days=2), now) == Deadlines(1, 1, late)
+
+
+@pytest.mark.parametrize("wrong", [{"due_days": 0}, {"due_days": -1}, {"warn_days": -1}, {"days": 3}])
+def test_impossible_deadlines_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        RequestParams(**wrong)

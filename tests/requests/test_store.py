@@ -138,7 +138,7 @@ def test_an_error_shows_no_value(workspace, monkeypatch):
     with pytest.raises(RequestError, match="cannot be written: no such table") as caught:
         inbox.add("user", user="alice")
     assert "alice" not in str(caught.value)
-    monkeypatch.setattr("tru.requests.store.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("tru.requests.database.BUSY_SECONDS", 0.05)
     impatient = open_inbox(workspace)
     with impatient._rows.writing(), pytest.raises(RequestError, match="another process"):
         impatient.add("user", user="alice")
@@ -350,6 +350,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("close"), OWNERS, st.sampled_from(["unlearned", "retrained", "not found"])),
     st.tuples(st.just("hold"), OWNERS),
     st.tuples(st.just("retry")),
+    st.tuples(st.just("lift"), OWNERS),
     st.tuples(st.just("time"), st.integers(1, 200)),
 )
 
@@ -396,6 +397,8 @@ class Desk:
                 return inbox.hold(last, what[0], "fail", {}).outcome
             case "retry":
                 return inbox.retry(last).id
+            case "lift":
+                return inbox.lift(last, what[0]).owner
 
     def look(self):
         """Everything but the random ids."""
@@ -404,6 +407,7 @@ class Desk:
             [(r.regime, r.state, r.outcome, r.batch, r.user, r.item) for r in self.inbox.list()],
             self.inbox.open_batch(),
             self.inbox.last_batch(),
+            self.inbox.recent(3),
             self.inbox.completed_through(),
             [suppression.is_user("u1"), suppression.is_item("i1"), suppression.is_pair("u1", "i1")],
         )

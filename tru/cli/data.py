@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
-from tru.errors import RequestError
+from tru.errors import DataError, RequestError
 from tru.workspace import Workspace
 
 if TYPE_CHECKING:
     from tru.data.interactions import Dataset
     from tru.data.synthetic import DataParams
+    from tru.requests.inbox import Inbox
 
 app = typer.Typer(help="Import, generate and show the data set.", no_args_is_help=True)
 
@@ -25,11 +26,14 @@ def import_path(
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Replace the workspace's data by the data set at PATH; if anything in it is wrong, nothing changes."""
+    """Replace the workspace's data by the data set at PATH; if anything in it is wrong, nothing changes.
+
+    Who was forgotten stays forgotten: their rows are left out.
+    """
     from tru.data.importers import import_dataset
 
     ws = open_workspace(workspace)
-    _store(ws, import_dataset(path, seed=_params(ws).split_seed), json)
+    _store(ws, import_dataset(path, seed=_params(ws).split_seed), "imported", json)
 
 
 @app.command()
@@ -39,7 +43,7 @@ def generate(workspace: WorkspaceOption = None, json: JsonOption = False) -> Non
 
     ws = open_workspace(workspace)
     params = _params(ws)
-    _store(ws, draw(params.synthetic, name=params.name, split_seed=params.split_seed), json)
+    _store(ws, draw(params.synthetic, name=params.name, split_seed=params.split_seed), "generated", json)
 
 
 @app.command()
@@ -58,28 +62,81 @@ def _params(ws: Workspace) -> DataParams:
     return load_settings(ws).data
 
 
-def _store(ws: Workspace, ds: Dataset, json: bool) -> None:
-    """Write the data set and give it a version.
+def _store(ws: Workspace, ds: Dataset, how: str, json: bool) -> None:
+    """Write the data set without those who were forgotten, and give it a version that the ledger knows.
 
     Raises:
         RequestError: a batch of deletions is open; replacing the data now would undo its cut.
+        DataError: nothing to train on is left without those who were forgotten.
     """
     from tru.data.interactions import save_dataset
-    from tru.requests.store import open_inbox
 
-    if _has_inbox(ws) and open_inbox(ws).open_batch() is not None:
+    inbox = _inbox(ws)
+    if inbox is not None and inbox.open_batch() is not None:
         raise RequestError("a batch of deletions is open; its cut would be undone. Finish it first: `tru run`.")
-    save_dataset(ds, ws.data)
+    kept, subjects = (ds, 0) if inbox is None else _without_forgotten(inbox, ds)
+    left_out = {"rows": _rows(ds) - _rows(kept), "subjects": subjects}
+    before = _md5(ws)
+    save_dataset(kept, ws.data)
     if _versioned(ws):
         from tru.release.versions import DataVersions
 
         DataVersions(ws).add()
-    _report(ds, _md5(ws), json)
+    after = _md5(ws)
+    if inbox is not None and after is not None:
+        _enter(ws, before, after, how=how, left_out=left_out if subjects else None)
+    _report(kept, after, json, left_out)
 
 
-def _has_inbox(ws: Workspace) -> bool:
-    """Whether requests could have been filed here; asking must not make an inbox."""
-    return "TRU_DATABASE_URL" in os.environ or (ws.state / "inbox.db").exists()
+def _without_forgotten(inbox: Inbox, ds: Dataset) -> tuple[Dataset, int]:
+    """The data set without those whose requests were closed, and how many there were.
+
+    Who is still waiting stays in: the night has to find them.
+    """
+    from tru.data.forget import cut
+
+    rows = ds.interactions
+    forgotten = inbox.suppression().forgotten(
+        ds.users.tolist(),
+        ds.items.tolist(),
+        zip(rows["user_id"].tolist(), rows["item_id"].tolist(), strict=True),
+        [(item, m) for m in ds.modalities for item in ds.items[ds.present[m]].tolist()],
+    )
+    if forgotten.is_empty:
+        return ds, 0
+    try:
+        return cut(ds, forgotten), forgotten.size
+    except DataError:
+        raise DataError(
+            "Without those who were forgotten, nothing to train on is left of this data set; nothing was changed. "
+            "Import the data of everybody else."
+        ) from None
+
+
+def _enter(ws: Workspace, before: str | None, after: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write the new data version into the ledger, unless it is the last one there."""
+    from tru.requests.store import open_ledger
+
+    ledger = open_ledger(ws)
+    last = ledger.last("data")
+    if last is not None:
+        before = last.facts.get("after")  # a killed import may have left another version in data.dvc
+    if before != after:
+        ledger.append("data", f"{facts['how']}/{last.seq if last else 0}/{after}", before=before, after=after, **facts)
+
+
+def _inbox(ws: Workspace) -> Inbox | None:
+    """The inbox if requests could have been filed here; asking must not make one."""
+    if "TRU_DATABASE_URL" not in os.environ and not (ws.state / "inbox.db").exists():
+        return None
+    from tru.requests.store import open_inbox
+
+    return open_inbox(ws)
+
+
+def _rows(ds: Dataset) -> int:
+    """Interactions, and feature rows that hold anything."""
+    return len(ds.interactions) + sum(int(flags.sum()) for flags in ds.present.values())
 
 
 def _versioned(ws: Workspace) -> bool:
@@ -96,9 +153,9 @@ def _md5(ws: Workspace) -> str | None:
     return str(DataVersions(ws).md5())
 
 
-def _report(ds: Dataset, md5: str | None, json: bool) -> None:
-    """Print counts, splits, modalities and version."""
-    facts: dict[str, Any] = {**ds.summary(), "md5": md5}
+def _report(ds: Dataset, md5: str | None, json: bool, left_out: dict[str, int] | None = None) -> None:
+    """Print counts, splits, modalities and version, and what was left out."""
+    facts: dict[str, Any] = {**ds.summary(), "md5": md5} | ({"left_out": left_out} if left_out else {})
     if json:
         print_json(facts)
         return
@@ -109,3 +166,8 @@ def _report(ds: Dataset, md5: str | None, json: bool) -> None:
         published = f", published graph of {graph} relations" if graph else ""
         typer.echo(f"  {modality}: {present} of {facts['items']} items, {width} numbers each{published}")
     typer.echo(f"  version: {md5 or 'none (this workspace is not under DVC)'}")
+    if left_out and left_out["subjects"]:
+        rows, subjects = left_out["rows"], left_out["subjects"]
+        whom = "1 subject who was" if subjects == 1 else f"{subjects} subjects who were"
+        what, verb = ("1 row", "is") if rows == 1 else (f"{rows} rows", "are")
+        typer.echo(f"  {what} of {whom} forgotten {verb} left out.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
+from tru.requests.ledger import Entry, Kind
 from tru.requests.lifecycle import Batch, DeletionRequest, Regime, State
 
 
@@ -70,3 +71,20 @@ def to_batch(row: Mapping[str, Any]) -> Batch:
         owner=row["owner"],
         lease_until=_moment(row["lease_until"]),
     )
+
+
+def entry_columns(entry: Entry) -> dict[str, Any]:
+    """The columns of an entry of the ledger."""
+    return {**vars(entry), "at": _text(entry.at), "facts": json.dumps(entry.facts)}
+
+
+def to_entry(row: Mapping[str, Any]) -> Entry:
+    """The entry in a row; what somebody made unreadable becomes an entry whose digest does not fit."""
+    try:
+        at, facts = datetime.fromisoformat(row["at"]), json.loads(row["facts"])
+        if at.tzinfo is None or not isinstance(facts, dict):
+            raise ValueError
+    except (ValueError, TypeError):
+        at, facts = datetime.fromtimestamp(0, UTC), {"unreadable": True}
+    kind, key, previous, digest = (str(row[name]) for name in ("kind", "key", "previous", "digest"))
+    return Entry(row["seq"], at, cast(Kind, kind), key, facts, previous, digest)

@@ -18,9 +18,11 @@ from tru.requests.lifecycle import (
     WORKING,
     Batch,
     BatchOutcome,
+    Deadlines,
     DeletionRequest,
     Receipt,
     Regime,
+    RequestParams,
     State,
     Subject,
     Verdict,
@@ -156,8 +158,8 @@ class Inbox:
                 return None
             if batch.outcome == "held":
                 raise RequestError(
-                    f"Batch {batch.id} is held: neither the unlearned nor the retrained model passed the gate. "
-                    f"The champion stays. Read its verdict, then decide: `tru batch retry`."
+                    f"Batch {batch.id} is held for a person to decide; until then the champion stays. Read why in its "
+                    "report (`tru report`), then decide: `tru batch retry`, or `tru batch release`."
                 )
             moves.refuse_if_taken(batch, owner, self._moment())
             return moves.lease(rows, batch, owner, self._until(lease_seconds))
@@ -242,7 +244,8 @@ class Inbox:
     ) -> Batch:
         """End the batch and every request still open in it, exactly once; identifiers are erased.
 
-        Outcome "not found" is for a batch none of whose subjects was in the data. Saying it twice changes nothing.
+        Outcome "not found" is for a batch none of whose subjects was in the data; verdict "fail" is for a model that a
+        person let pass. Saying it twice changes nothing.
 
         Raises:
             LeaseHeld: the lease is no longer this owner's.
@@ -253,7 +256,7 @@ class Inbox:
             if found.closed is None:
                 found = moves.leased(rows, batch, owner)
                 closed = replace(moves.settled(found, outcome, verdict, seconds, facts), closed=self._moment())
-                moves.close(rows, closed)
+                moves.close(rows, self._key, closed)
                 found = closed
             elif (found.outcome, found.verdict) != (outcome, verdict):
                 raise RequestError(f"Batch {batch} is closed with outcome '{found.outcome}'; it cannot end twice.")
@@ -290,13 +293,29 @@ class Inbox:
             RequestError: the batch is not held.
         """
         with self._rows.writing() as rows:
-            found = moves.batch_of(rows, batch)
-            if found.outcome != "held":
-                raise RequestError(f"Batch {batch} is not held; there is nothing to retry.")
-            rows.update([replace(r, state=State.BATCHED) for r in rows.requests(batch=batch, states=[State.HELD])])
-            changed = replace(found, outcome=None, verdict=None, step=step or found.step)
+            found = moves.taken_back(rows, batch, State.BATCHED)
+            changed = replace(found, step=step or found.step)
             rows.put_batch(changed)
             return changed
+
+    def lift(self, batch: str, owner: str, lease_seconds: float = 120) -> Batch:
+        """Take a held batch back under a lease, its requests gated: a person lets its model pass, so it can be closed.
+
+        Raises:
+            RequestError: the batch is not held.
+        """
+        with self._rows.writing() as rows:
+            found = moves.taken_back(rows, batch, State.GATED)
+            return moves.lease(rows, found, owner, self._until(lease_seconds))
+
+    def batch(self, id: str) -> Batch:
+        """One batch, open or closed.
+
+        Raises:
+            RequestError: there is none with this id.
+        """
+        with self._rows.reading() as rows:
+            return moves.batch_of(rows, id)
 
     def open_batch(self) -> Batch | None:
         """The batch that is not closed (worked on, waiting for a run, or held), if there is one."""
@@ -307,6 +326,20 @@ class Inbox:
         """The newest batch that came to an outcome, "held" included."""
         with self._rows.reading() as rows:
             return rows.last_batch()
+
+    def recent(self, n: int) -> Sequence[Batch]:
+        """The ``n`` batches closed last, the newest first."""
+        with self._rows.reading() as rows:
+            return rows.recent(n)
+
+    def overdue(self, params: RequestParams, now: datetime | None = None) -> Deadlines:
+        """How many of the open requests are late, or soon will be.
+
+        Raises:
+            RequestError: ``now`` has no time zone.
+        """
+        received = [request.received for request in self.list() if request.is_open]
+        return Deadlines.of(received, params, self._moment(now))
 
     def completed_through(self) -> int:
         """How many requests have been completed, in order; never falls."""
@@ -322,7 +355,7 @@ class Inbox:
 
     def _moment(self, given: datetime | None = None) -> datetime:
         if given is not None and given.tzinfo is None:
-            raise RequestError("The time a request was received needs a time zone.")
+            raise RequestError("A time needs a time zone, as in 2026-11-23T02:30:00+00:00.")
         return (given or self._clock()).astimezone(UTC)
 
     def _scrub(self) -> None:

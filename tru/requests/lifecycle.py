@@ -3,7 +3,7 @@
 ::
 
     queued ─► batched ─► cut ─► unlearned ─► gated ─► promoted ─► closed
-      └► withdrawn          any of these ─► held (a person is called) ─► retried
+      └► withdrawn          any of these ─► held (a person is called) ─► retried, or released as gated
 
 ``received`` and ``refused`` belong to channels that take a request in before they can judge it; the channels of today
 judge first, so what they take in is queued at once.
@@ -12,12 +12,16 @@ judge first, so what they take in is queued at once.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from pydantic import Field
+
 from tru.errors import RequestError
+from tru.params import Params
 
 # GDPR Art. 12(3) gives one month; 30 days is the shortest month that is always safe to promise.
 MONTH = timedelta(days=30)
@@ -26,6 +30,15 @@ LONGEST_ID = 512
 RequestOutcome = Literal["unlearned", "retrained", "not found"]
 BatchOutcome = Literal["unlearned", "retrained", "not found", "held"]
 Verdict = Literal["pass", "fail"]
+
+
+class RequestParams(Params):
+    """How long a request may take. GDPR Art. 12(3) gives a month; your law, or your own promise, may give less."""
+
+    due_days: int = Field(default=30, gt=0)
+    """Days from receipt to the answer."""
+    warn_days: int = Field(default=7, ge=0)
+    """So many days before that, status and logs begin to warn."""
 
 
 class Regime(StrEnum):
@@ -189,6 +202,29 @@ class Receipt:
 
     request: DeletionRequest
     added: bool
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """What the open requests demand.
+
+    Attributes:
+        overdue: requests whose answer is late.
+        soon: requests due within the warning time and not yet late.
+        next_due: the earliest due time of all, None if nothing is open.
+    """
+
+    overdue: int = 0
+    soon: int = 0
+    next_due: datetime | None = None
+
+    @classmethod
+    def of(cls, received: Iterable[datetime], params: RequestParams, now: datetime) -> Deadlines:
+        """The deadlines of open requests received then (all times aware)."""
+        due = [moment + timedelta(days=params.due_days) for moment in received]
+        overdue = sum(moment < now for moment in due)
+        near = sum(moment <= now + timedelta(days=params.warn_days) for moment in due)
+        return cls(overdue, max(near - overdue, 0), min(due, default=None))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The inbox in memory: the double that tests of other parts use in place of the database."""
+"""Inbox and ledger in memory: the doubles that tests of other parts use in place of the database."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from threading import RLock
 
 from tru.requests.inbox import Inbox
+from tru.requests.ledger import Entry, Kind, Ledger
 from tru.requests.lifecycle import Batch, DeletionRequest, State
 from tru.requests.rows import Guard
 from tru.requests.suppression import Key, Mark
@@ -24,9 +25,12 @@ class _Sheet:
     keys: dict[str, str] = field(default_factory=dict)
     batches: dict[str, Batch] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
+    facts: list[Entry] = field(default_factory=list)
 
     def copy(self) -> _Sheet:
-        return _Sheet(self.kept, dict(self.rows), dict(self.keys), dict(self.batches), dict(self.marks))
+        return _Sheet(
+            self.kept, dict(self.rows), dict(self.keys), dict(self.batches), dict(self.marks), list(self.facts)
+        )
 
     def guard(self) -> Guard:
         return self.kept
@@ -67,6 +71,9 @@ class _Sheet:
     def last_batch(self) -> Batch | None:
         return next((batch for batch in reversed(self.batches.values()) if batch.outcome is not None), None)
 
+    def recent(self, count: int) -> list[Batch]:
+        return [batch for batch in reversed(self.batches.values()) if batch.closed is not None][:count]
+
     def batch(self, batch: str) -> Batch | None:
         return self.batches.get(batch)
 
@@ -82,6 +89,18 @@ class _Sheet:
     def unmark(self, requests: Sequence[str]) -> None:
         for request in requests:
             self.marks.pop(request, None)
+
+    def ledger(self, kind: Kind | None) -> list[Entry]:
+        return [entry for entry in self.facts if kind is None or entry.kind == kind]
+
+    def ledger_last(self, kind: Kind) -> Entry | None:
+        return next((entry for entry in reversed(self.facts) if entry.kind == kind), None)
+
+    def ledger_entry(self, kind: Kind, key: str) -> Entry | None:
+        return next((entry for entry in self.facts if (entry.kind, entry.key) == (kind, key)), None)
+
+    def ledger_add(self, entry: Entry) -> None:
+        self.facts.append(entry)
 
 
 class MemoryRows:
@@ -125,9 +144,21 @@ class MemoryRows:
         """All marked digests of one scope."""
         return {mark.digest for mark in self._sheet.marks.values() if mark.scope == scope}
 
+    def forgotten(self) -> list[Mark]:
+        """The marks of subjects who were forgotten."""
+        sheet = self._sheet
+        return [mark for mark in sheet.marks.values() if sheet.rows[mark.request].outcome in {"unlearned", "retrained"}]
+
 
 class MemoryInbox(Inbox):
     """An inbox that forgets everything with the process."""
 
     def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
         super().__init__(MemoryRows(), Key(b"not a secret"), clock or (lambda: datetime.now(UTC)))
+
+
+class MemoryLedger(Ledger):
+    """A ledger that forgets everything with the process."""
+
+    def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
+        super().__init__(MemoryRows(), clock)

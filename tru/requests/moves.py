@@ -22,7 +22,7 @@ from tru.requests.lifecycle import (
 )
 from tru.requests.owner import is_dead
 from tru.requests.rows import Transaction
-from tru.requests.suppression import Key, mark_of
+from tru.requests.suppression import Key, mark_of, revocation_of
 
 
 def queued(subject: Subject, received: datetime) -> DeletionRequest:
@@ -103,8 +103,8 @@ def lease(rows: Transaction, batch: Batch, owner: str, until: datetime) -> Batch
     return held
 
 
-def close(rows: Transaction, closed: Batch) -> None:
-    """End the requests left in a batch and count them as completed.
+def close(rows: Transaction, key: Key, closed: Batch) -> None:
+    """End the requests left in a batch and count them as completed; what must not be imported again is marked.
 
     Raises:
         RequestError: the outcome does not fit what is left.
@@ -113,6 +113,7 @@ def close(rows: Transaction, closed: Batch) -> None:
     outcome = closed.outcome
     if outcome is None or outcome == "held" or (outcome == "not found") != (not left):
         raise RequestError(f"Batch {closed.id} with {len(left)} open requests cannot be closed as '{outcome}'.")
+    rows.mark([mark for request in left if (mark := revocation_of(key, request)) is not None])
     end(rows, left, State.CLOSED, outcome)
     rows.put_guard(replace(rows.guard(), completed=closed.sequence))
     rows.put_batch(closed)
@@ -131,6 +132,19 @@ def settled(
         owner=None,
         lease_until=None,
     )
+
+
+def taken_back(rows: Transaction, batch: str, state: State) -> Batch:
+    """A held batch as it is when a person has decided: at work again, its requests in ``state``, without a verdict.
+
+    Raises:
+        RequestError: the batch is not held.
+    """
+    found = batch_of(rows, batch)
+    if found.outcome != "held":
+        raise RequestError(f"Batch {batch} is not held, so there is nothing to decide about it. See `tru status`.")
+    rows.update([replace(request, state=state) for request in rows.requests(batch=batch, states=[State.HELD])])
+    return replace(found, outcome=None, verdict=None)
 
 
 def merged(batch: Batch, facts: dict[str, Any]) -> dict[str, Any]:

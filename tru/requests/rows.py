@@ -1,4 +1,4 @@
-"""Where an inbox keeps its rows: the seam between the rules (`tru.requests.inbox`) and a storage.
+"""Where inbox and ledger keep their rows: the seam between the rules (`inbox.py`, `ledger.py`) and a storage.
 
 Two storages exist: `tru.requests.memory` (the double, for tests and for trying things out) and `tru.requests.store`
 (SQLite, or PostgreSQL by URL). Both pass the same contract tests.
@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from tru.requests.ledger import Entry, Kind
 from tru.requests.lifecycle import Batch, DeletionRequest, State
 from tru.requests.suppression import Lookup, Mark
 
@@ -25,6 +26,8 @@ class Guard:
         endings: how often identifiers were taken out of rows.
         scrubbed: up to which ending the storage itself is known to hold no remains.
         key_check: proof of the suppression key in use.
+        entries: how many entries the ledger has.
+        head: digest of the ledger's last entry.
     """
 
     completed: int = 0
@@ -32,6 +35,8 @@ class Guard:
     endings: int = 0
     scrubbed: int = 0
     key_check: str | None = None
+    entries: int = 0
+    head: str = ""
 
 
 class Transaction(Protocol):
@@ -66,6 +71,9 @@ class Transaction(Protocol):
     def last_batch(self) -> Batch | None:
         """The newest batch with an outcome."""
 
+    def recent(self, count: int) -> list[Batch]:
+        """Closed batches, the newest first."""
+
     def batch(self, batch: str) -> Batch | None:
         """A batch by id."""
 
@@ -81,9 +89,21 @@ class Transaction(Protocol):
     def unmark(self, requests: Sequence[str]) -> None:
         """Lift what these requests suppress."""
 
+    def ledger(self, kind: Kind | None) -> list[Entry]:
+        """Entries of the ledger, of one kind or all, in order."""
+
+    def ledger_last(self, kind: Kind) -> Entry | None:
+        """The newest entry of a kind."""
+
+    def ledger_entry(self, kind: Kind, key: str) -> Entry | None:
+        """The entry with this key."""
+
+    def ledger_add(self, entry: Entry) -> None:
+        """Write the next entry; none is ever changed or taken away."""
+
 
 class Rows(Protocol):
-    """Storage of an inbox."""
+    """Storage of an inbox and a ledger."""
 
     def reading(self) -> AbstractContextManager[Transaction]:
         """A consistent view; waits for nobody."""

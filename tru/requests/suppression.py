@@ -5,6 +5,8 @@ key it answers only "is this one of them?". It stays after the request is closed
 with an old model; it goes when a request is withdrawn or names nobody we know.
 
 A revoked modality suppresses nothing: its item stays, and only a new model forgets the picture.
+
+The same hashes keep those who were forgotten out of an import (`Suppression.forgotten`); there a modality counts too.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ import secrets
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tru.errors import RequestError
 from tru.requests.lifecycle import DeletionRequest, Regime, Subject
 from tru.workspace import Workspace
 
+if TYPE_CHECKING:
+    from tru.data.forget import ForgetSet, Pair
+
 KEY_VARIABLE = "TRU_SUPPRESSION_KEY"
 _SHORTEST_KEY = 32
-_USERS, _ITEMS = "users", "items"
+_USERS, _ITEMS, _MODALITIES = "users", "items", "modalities"
 
 
 class Key:
@@ -122,6 +127,14 @@ def mark_of(key: Key, request: DeletionRequest) -> Mark | None:
             return None
 
 
+def revocation_of(key: Key, request: DeletionRequest) -> Mark | None:
+    """The mark of a revoked modality, made when the request is closed; serving never asks for it, an import does."""
+    if request.regime is not Regime.MODALITY:
+        return None
+    _, item, modality = _parts(request.subject)
+    return Mark(request.id, key.digest("modality", item, modality), _MODALITIES)
+
+
 def _parts(subject: Subject) -> tuple[str, str, str]:
     return subject.user or "", subject.item or "", subject.modality or ""
 
@@ -137,6 +150,9 @@ class Lookup(Protocol):
 
     def within(self, scope: str) -> set[str]:
         """All marked digests of one scope."""
+
+    def forgotten(self) -> Collection[Mark]:
+        """The marks of requests that were closed after their subjects were forgotten."""
 
 
 class Suppression:
@@ -180,6 +196,35 @@ class Suppression:
         """Those of ``items`` that are not shown to this user; hashes the items only if the user has any such pair."""
         hidden = self._lookup.within(self._key.digest("pairs of", user))
         return frozenset(i for i in items if self._key.digest("pair", user, i) in hidden) if hidden else frozenset()
+
+    def forgotten(
+        self, users: Collection[str], items: Iterable[str], pairs: Iterable[Pair], modalities: Iterable[Pair]
+    ) -> ForgetSet:
+        """Those of a new data set who were forgotten already, so that it does not bring them back.
+
+        Subjects of open requests are not among them: the night has yet to find them in the data.
+
+        Args:
+            users: all its users.
+            items: all its items.
+            pairs: (user, item) of all its rows.
+            modalities: (item, modality) of all its features.
+        """
+        from tru.data.forget import ForgetSet
+
+        marks = self._lookup.forgotten()
+        known, scopes = {mark.digest for mark in marks}, {mark.scope for mark in marks}
+        if not known:
+            return ForgetSet()
+        digest = self._key.digest
+        # Only the rows of users with a forgotten pair are hashed one by one.
+        owners = {user for user in users if digest("pairs of", user) in scopes}
+        return ForgetSet(
+            users=frozenset(user for user in users if digest("user", user) in known),
+            items=frozenset(item for item in items if digest("item", item) in known),
+            pairs=frozenset((u, i) for u, i in pairs if u in owners and digest("pair", u, i) in known),
+            modalities=frozenset((i, m) for i, m in modalities if digest("modality", i, m) in known),
+        )
 
     def _is(self, *parts: str) -> bool:
         return bool(self._lookup.known([self._key.digest(*parts)]))
