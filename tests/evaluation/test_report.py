@@ -7,9 +7,10 @@ import pytest
 
 from tests import tiny
 from tru.data.forget import ForgetSet
+from tru.errors import DataError
 from tru.evaluation.audits import Stage
 from tru.evaluation.gate import GateParams
-from tru.evaluation.report import compare, exact_checks, nested
+from tru.evaluation.report import Comparison, changed_lists, compare, exact_checks, nested
 from tru.training import refit
 from tru.unlearning.base import UnlearnParams, make
 
@@ -17,6 +18,7 @@ CHECKS = (
     "deleted users in the model",
     "deleted items in the model",
     "forgotten pairs in the model's graph",
+    "retained pairs missing from the model",
     "revoked modalities in the model",
     "deleted items in a top-20 list",
     "numbers that are not finite",
@@ -101,21 +103,64 @@ def test_a_single_pair_that_is_left_in_the_graph_is_found(candidate, stage):
     assert found["forgotten pairs in the model's graph"] == 1
 
 
+def test_a_retained_pair_that_is_missing_means_another_model(candidate, stage):
+    data = candidate.data
+    fewer = replace(data, train=data.train[2:], canary=data.canary[2:])
+    assert exact_checks(replace(candidate, data=fewer), stage)["retained pairs missing from the model"] == 2
+
+
 def test_all_models_are_measured_under_the_same_names(comparison, stage):
-    assert comparison.original.keys() == comparison.unlearned.keys() == comparison.retrained[1].keys()
-    assert list(comparison.models()) == ["original", "unlearned", "retrained"]
-    assert comparison.models()["retrained"] == nested(comparison.retrained[0])
+    rows = comparison.rows()
+    assert list(rows) == list(comparison.models()) == ["original", "unlearned", "retrained"]
+    assert rows["original"].keys() == rows["unlearned"].keys() == comparison.retrained[1].metrics.keys()
+    assert comparison.models()["retrained"] == nested(comparison.retrained[0].metrics)
     assert (comparison.exact, comparison.exact_retrained) == (dict.fromkeys(CHECKS, 0),) * 2
     assert comparison.pairs == len(stage.forgotten)
     assert comparison.seeds == [0, 1]
 
 
-def test_pairs_of_one_subject_are_not_counted_as_separate_evidence(comparison, stage, model):
-    users, items = (len(set(stage.forgotten[:, side].tolist())) for side in (0, 1))
-    assert comparison.independent == min(users, items)
+def test_pairs_of_one_subject_are_not_counted_as_separate_evidence(model):
     one_user = tiny.without(ForgetSet(users=frozenset({str(model.data.users[5])})))
-    found = compare(Stage.of(model.data, one_user), model, None, [refit(one_user, model, tiny.TRAIN)])
-    assert found.pairs > found.independent == 1
+    found = compare(Stage.of(model.data, one_user), model, None, [])
+    assert found.pairs > found.groups["users"].size == 1
+
+
+def test_it_is_the_same_after_a_night_on_disk(comparison, tmp_path):
+    comparison.save(tmp_path)
+    again = Comparison.load(tmp_path)
+    assert again.verdict(GateParams()) == comparison.verdict(GateParams())
+    assert again.fallback_verdict(GateParams()) == comparison.fallback_verdict(GateParams())
+    assert (again.profiles(), again.seconds) == (comparison.profiles(), comparison.seconds)
+    (tmp_path / "unlearned.npz").write_bytes(b"torn")
+    with pytest.raises(DataError, match="evaluate"):
+        Comparison.load(tmp_path)
+
+
+def test_without_a_retrain_it_is_judged_under_a_licence(stage, model, candidate, tmp_path):
+    found = compare(stage, model, candidate, [], own=True)
+    found.save(tmp_path)
+    users, ndcg = found.original.users, found.original.ndcg
+    verdict = Comparison.load(tmp_path).licensed_verdict(GateParams(), (users, ndcg))
+    assert verdict == found.licensed_verdict(GateParams(), (users, ndcg))
+    assert {f.group for f in verdict.findings if f.name == "test/ndcg@20"} == {"champion", "baseline"}
+    with pytest.raises(DataError, match="evaluate"):
+        compare(stage, model, candidate, []).licensed_verdict(GateParams(), (users, ndcg))
+
+
+def test_profiles_are_shares_of_the_forgotten_pairs(comparison):
+    found = comparison.profiles()
+    assert list(found) == ["edges", "original", "unlearned", "retrained", "canaries"]
+    assert len(found["edges"]) == 21
+    assert all(sum(found[name]) == pytest.approx(1, abs=1e-3) for name in list(found)[1:])
+    assert found["original"][-1] > found["retrained"][-1]  # remembered pairs are on top
+
+
+def test_changed_lists_is_a_distance(model, candidate, retrains):
+    assert changed_lists(model, model) == 0
+    there, back = changed_lists(model, candidate), changed_lists(candidate, model)
+    assert 0 < there < 1
+    assert back == pytest.approx(there, abs=0.01)
+    assert changed_lists(model, retrains[1]) <= there + changed_lists(candidate, retrains[1]) + 1e-9
 
 
 def test_seconds_are_those_of_each_way(comparison, candidate, retrains):
@@ -131,8 +176,8 @@ def test_no_identifier_is_in_the_table_or_the_verdict(comparison, model):
 def test_the_retrained_model_is_judged_against_the_others(comparison):
     found = comparison.fallback_verdict(GateParams(utility_margin=0.5))
     assert found.passed
-    assert [f.value for f in found.findings if f.name == "membership_auc"] == [
-        comparison.retrained[0]["membership_auc"]
+    assert [f.value for f in found.findings if f.name == "test/ndcg@20"] == [
+        pytest.approx(comparison.retrained[0].metrics["test/ndcg@20"])
     ]
 
 

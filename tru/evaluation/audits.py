@@ -65,16 +65,21 @@ class Scores:
 
 
 @torch.no_grad()
-def vectors(model: TrainedModel, stage: Stage) -> Scores:
+def vectors(model: TrainedModel, stage: Stage, rows: str = "") -> Scores:
     """The vectors that a model gives to all users and items of the data before.
 
-    Those it was told to forget appear as edge-less phantoms with the initial row of the training.
+    Those it was told to forget appear as edge-less phantoms with the initial row of the training, or, if ``rows`` names
+    another draw, with a random row that no training has seen.
     """
     before, own = stage.before, model.data
     lost_users, lost_items = ~np.isin(before.users, own.users), ~np.isin(before.items, own.items)
     width = model.params.width
-    users = np.concatenate([model.arrays["users"], model.recipe.user_rows(before.users[lost_users], width)])
-    items = np.concatenate([model.arrays["items"], model.recipe.item_rows(before.items[lost_items], width)])
+    users = np.concatenate(
+        [model.arrays["users"], model.recipe.user_rows(before.users[lost_users], width, f"{rows}user")]
+    )
+    items = np.concatenate(
+        [model.arrays["items"], model.recipe.item_rows(before.items[lost_items], width, f"{rows}item")]
+    )
     extended = _with_phantoms(own, before, lost_users, lost_items)
     found = cast(Backbone, model.module(users, items)).embed(Inputs.of(extended))
     patch = torch.from_numpy(np.concatenate([model.patch, np.zeros((lost_users.sum(), width), np.float32)]))
@@ -113,15 +118,17 @@ def _order(names: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def forget_recall(scores: Scores, stage: Stage) -> float:
     """Recall@20 of the forgotten pairs, items of the retained train set masked; NaN without forgotten pairs."""
-    masked = replace(stage.before, train=_kept(stage))
+    masked = replace(stage.before, train=kept(stage))
     return rank_metrics(scores.users, scores.items, masked, stage.forgotten)["recall@20"]
 
 
-def _kept(stage: Stage) -> np.ndarray:
+def kept(stage: Stage, *, canaries: bool = True) -> np.ndarray:
+    """(k, 2) train pairs that stay, by position in the data before; with or without the withheld ones."""
     n = len(stage.before.items)
     train, gone = stage.before.train, stage.forgotten
-    kept: np.ndarray = train[~np.isin(train[:, 0] * n + train[:, 1], gone[:, 0] * n + gone[:, 1])]
-    return kept
+    stays = ~np.isin(train[:, 0] * n + train[:, 1], gone[:, 0] * n + gone[:, 1])
+    found: np.ndarray = train[stays if canaries else stays & ~stage.before.canary]
+    return found
 
 
 def never_seen(data: Prepared, pairs: np.ndarray, popularity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,15 +159,23 @@ def membership_auc(scores: Scores, stage: Stage, pairs: np.ndarray) -> float:
 
     Popularity is that of the data before, the same for every model compared. NaN without pairs.
     """
+    shares = win_shares(scores, stage, pairs)
+    usable = ~np.isnan(shares)
+    return float(shares[usable].mean()) if usable.any() else float("nan")
+
+
+def win_shares(scores: Scores, stage: Stage, pairs: np.ndarray) -> np.ndarray:
+    """(p,) share of its never-seen items that each pair outscores; ties count half; NaN where there are none."""
     if not len(pairs):
-        return float("nan")
+        return np.zeros(0)
     drawn, valid = never_seen(stage.before, pairs, stage.before.popularity)
     user = scores.users[torch.from_numpy(pairs[:, 0])]
     own = (user * scores.items[torch.from_numpy(pairs[:, 1])]).sum(1).numpy()[:, None]
     other = torch.einsum("pd,pnd->pn", user, scores.items[torch.from_numpy(drawn)]).numpy()
     wins = (own > other) + 0.5 * (own == other)
-    usable = valid.any(axis=1)
-    return float(((wins * valid).sum(1)[usable] / valid.sum(1)[usable]).mean()) if usable.any() else float("nan")
+    counts = valid.sum(1)
+    shares: np.ndarray = np.where(counts > 0, (wins * valid).sum(1) / np.maximum(counts, 1), np.nan)
+    return shares
 
 
 def z_scores(scores: Scores, pairs: np.ndarray) -> np.ndarray:
@@ -184,14 +199,24 @@ def ks_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(low - high).max())
 
 
-def evaluate(model: TrainedModel, stage: Stage) -> dict[str, float]:
+def stay(scores: Scores, stage: Stage) -> tuple[Tensor, Tensor]:
+    """The vectors of the users and items that stay, in the order of the data after."""
+    users = scores.users[_order(stage.before.users, stage.after.users)]
+    return users, scores.items[_order(stage.before.items, stage.after.items)]
+
+
+def evaluate(model: TrainedModel, stage: Stage, scores: Scores | None = None) -> dict[str, float]:
     """All numbers of one model, under the names that MLflow and the tables use.
 
     Test metrics are those of the users who stay, over the items that stay, with the retained train items masked.
+
+    Args:
+        model: to be measured.
+        stage: on what.
+        scores: its :func:`vectors` there, where they are at hand.
     """
-    scores = vectors(model, stage)
-    users = scores.users[_order(stage.before.users, stage.after.users)]
-    items = scores.items[_order(stage.before.items, stage.after.items)]
+    scores = vectors(model, stage) if scores is None else scores
+    users, items = stay(scores, stage)
     connected = np.isin(stage.after.test[:, 0], stage.after.edges[:, 0])
     test = rank_metrics(users, items, stage.after, stage.after.test[connected])
     return {

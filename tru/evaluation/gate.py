@@ -1,167 +1,315 @@
 """The gate: a candidate may serve only if it behaves like models retrained without the forgotten data.
 
 Two-sided where forgetting is judged: a pair pushed below what retraining gives betrays itself as much as one still
-remembered. The verdict holds every number, its allowed range and the reasons in plain words.
+remembered. The tests and their margins are those of :mod:`tru.evaluation.statistics`. A handful of subjects proves
+nothing by itself: such a night is judged by its exact checks, and its numbers are added to those of the nights before
+until there are enough. The verdict holds every number, its allowed range and the reasons in plain words.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt
 
+from tru.evaluation.evidence import Evidence, Group, Reference, retrained_reference
+from tru.evaluation.statistics import Bounds, Moments, bootstrap_bounds, bounds
+from tru.evaluation.verdict import SWAPPED, Fault, Finding, Night, Verdict
 from tru.params import Params
+
+Mode = Literal["auto", "fresh", "licensed"]
+WINDOW = "window"
 
 
 class GateParams(Params):
     """The gate: block ``gate`` of ``params.yaml``."""
 
+    mode: Mode = "auto"
+    """``fresh``: retrain tonight and compare; ``licensed``: compare with the weekly baseline and the canaries, under a
+    licence; ``auto``: fresh while that costs less than the budget."""
+    budget_seconds: float = Field(default=1800.0, ge=0, allow_inf_nan=False)
+    """What retraining may be expected to cost for ``auto`` to take ``fresh``."""
     baselines: int = Field(default=2, ge=2)
     """Seeds to retrain and compare with; at least 2."""
     utility_margin: float = Field(default=0.03, allow_inf_nan=False)
-    """Test NDCG@20 may lie below the retrained median by this share of it."""
-    forget_margin: float = Field(default=0.03, allow_inf_nan=False)
-    """Recall@20 of forgotten pairs may lie outside the retrained range by so much, above or below."""
-    membership_margin: float = Field(default=0.03, allow_inf_nan=False)
-    """Membership AUC may lie outside the retrained range by so much, above or below."""
+    """Test NDCG@20 may lie below the reference by this share of it; negative: must lie above by so much, for sure."""
+    forget_margin: float = Field(default=0.03, ge=0, allow_inf_nan=False)
+    """Recall@20 of forgotten pairs may differ from the reference by so much, above or below."""
+    membership_margin: float = Field(default=0.03, ge=0, allow_inf_nan=False)
+    """Membership AUC may differ from the reference by so much, above or below."""
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Chance that a candidate which is off by the whole margin passes a test."""
+    power: float = Field(default=0.95, gt=0.5, lt=1)
+    """Chance that a candidate as good as the reference passes all tests; margins are widened where data is scarce."""
+    min_subjects: PositiveInt = 30
+    """Independent subjects below which a night is not judged by statistics alone, but pooled with those before."""
+    window_nights: PositiveInt = 7
+    """How many nights are pooled."""
+    baseline_days: PositiveFloat = 8.0
+    """Age at which a baseline is stale."""
+    max_nights: PositiveInt = 30
+    """Nights of unlearning since the last full training at which a retraining is due."""
+    warn_forgotten: float = Field(default=0.05, gt=0, le=1)
+    """Share of the trained pairs forgotten since the last full training that is worth a warning."""
+    max_forgotten: float = Field(default=0.10, gt=0, le=1)
+    """Share at which a retraining is due."""
+    max_distance: float = Field(default=0.5, gt=0, le=1)
+    """Share of the top-20 lists that may have changed through unlearning, summed over the nights since then."""
+    approval: bool = False
+    """Whether a person has to approve each promotion, in a form on Prefect's page."""
+    approval_hours: PositiveFloat = 24.0
+    """How long to wait for it; then the batch is held."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of the verdict.
+class Claim:
+    """Something a candidate is to be tested on.
 
     Attributes:
         name: the metric, under the name it has everywhere.
+        group: which forgotten pairs, or what it is compared with; None for all test users.
         value: the candidate's.
-        low: least that passes.
-        high: most that passes.
-        passed: whether it does.
-        words: the same for a person.
+        reference: what it should be.
+        moments: of the paired differences, by independent subject.
+        reference_error: standard error of the reference beyond the pairing.
+        margin: as the settings have it, in units of the value.
+        two_sided: whether more is as bad as less.
+        users: (n,) paired differences per user where a bootstrap is to be drawn.
     """
 
     name: str
+    group: str | None
     value: float
-    low: float
-    high: float
-    passed: bool
-    words: str
+    reference: float
+    moments: Moments
+    margin: float
+    two_sided: bool
+    reference_error: float = 0.0
+    users: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def key(self) -> str:
+        """Its name in a night's record."""
+        return f"{self.name}/{self.group}"
+
+    @property
+    def error(self) -> float:
+        """Standard error of the difference."""
+        return math.hypot(self.moments.error, self.reference_error)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the gate says.
+def judge_fresh(
+    candidate: Evidence,
+    baselines: Sequence[Evidence],
+    groups: Mapping[str, Group],
+    exact: Mapping[str, int],
+    params: GateParams,
+    past: Sequence[Night] = (),
+) -> Verdict:
+    """Compare a candidate with models retrained on the same data.
 
-    Attributes:
-        passed: whether the candidate may serve.
-        findings: one per check.
+    Args:
+        candidate: what was observed of it.
+        baselines: the same of each retrained model; at least one.
+        groups: the forgotten pairs by why they went.
+        exact: check in words -> number of violations; each must be 0.
+        params: the margins.
+        past: ``Verdict.night`` of the nights since the last full training that are in the window.
     """
+    retrained = np.mean([b.ndcg for b in baselines], axis=0)
+    claims = [_utility(None, candidate.ndcg, retrained, params)]
+    claims += forgetting(candidate, retrained_reference(list(baselines)), groups, params)
+    return judge(claims, exact, params, past, mode="fresh")
 
-    passed: bool
-    findings: tuple[Finding, ...]
 
-    @property
-    def word(self) -> str:
-        """``pass`` or ``fail``."""
-        return "pass" if self.passed else "fail"
+def judge_licensed(
+    candidate: Evidence,
+    reference: Reference,
+    champion: Evidence,
+    baseline: tuple[np.ndarray, np.ndarray],
+    groups: Mapping[str, Group],
+    exact: Mapping[str, int],
+    params: GateParams,
+    past: Sequence[Night] = (),
+) -> Verdict:
+    """Compare a candidate without a retrain of tonight.
 
-    @property
-    def reasons(self) -> list[str]:
-        """Why it failed, or why it passed."""
-        return [f.words for f in self.findings if f.passed == self.passed]
+    Args:
+        candidate: what was observed of it.
+        reference: what its forgotten pairs should look like (:func:`tru.evaluation.evidence.own_reference`).
+        champion: what was observed of the model that it came from.
+        baseline: ids of the latest baseline's test users, sorted, and their mean test NDCG@20.
+        groups: see :func:`judge_fresh`.
+        exact: see :func:`judge_fresh`.
+        params: the margins.
+        past: see :func:`judge_fresh`.
+    """
+    users, ndcg = baseline
+    both, here, there = np.intersect1d(candidate.users, users, return_indices=True)
+    claims = [_utility("champion", candidate.ndcg, champion.ndcg, params)]
+    if len(both):
+        claims.append(_utility("baseline", candidate.ndcg[here], ndcg[there], params))
+    claims += forgetting(candidate, reference, groups, params)
+    return judge(claims, exact, params, past, mode="licensed")
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; no identifier in it. Infinite bounds become null."""
-        rows = [{k: _plain(v) for k, v in asdict(f).items()} for f in self.findings]
-        return {"verdict": self.word, "reasons": self.reasons, "table": rows}
+
+def forgetting(
+    candidate: Evidence, reference: Reference, groups: Mapping[str, Group], params: GateParams
+) -> list[Claim]:
+    """Two claims per group: its pairs are recalled, and told from never-seen ones, as the reference has it."""
+    found = []
+    for name, group in groups.items():
+        recall = "forget/recall@20", candidate.hits, reference.hits, reference.hits_error
+        auc = "membership_auc", candidate.wins, reference.wins, reference.wins_error
+        for (metric, own, other, error), weights, margin in (
+            (recall, group.shares, params.forget_margin),
+            (auc, np.ones(len(group.at)), params.membership_margin),
+        ):
+            usable = np.isfinite(other[group.at])
+            at, subjects, weights = group.at[usable], group.subjects[usable], weights[usable]
+            if not len(at):
+                continue
+            moments = Moments.of(own[at] - other[at], subjects, weights)
+            value, expected = (float(np.average(x[at], weights=weights)) for x in (own, other))
+            found.append(Claim(metric, name, value, expected, moments, margin, True, error.get(name, 0.0)))
+    return found
+
+
+def _utility(group: str | None, own: np.ndarray, other: np.ndarray, params: GateParams) -> Claim:
+    moments = Moments.of(own - other, np.arange(len(own)))
+    reference = float(other.mean()) if len(other) else math.nan
+    value = float(own.mean()) if len(own) else math.nan
+    margin = params.utility_margin * reference
+    return Claim("test/ndcg@20", group, value, reference, moments, margin, False, users=own - other)
 
 
 def judge(
-    candidate: dict[str, float],
-    baselines: list[dict[str, float]],
-    exact: dict[str, int],
-    independent: int,
-    params: GateParams,
+    claims: Sequence[Claim], exact: Mapping[str, int], params: GateParams, past: Sequence[Night], mode: str
 ) -> Verdict:
-    """Compare a candidate with retrained baselines.
-
-    Args:
-        candidate: its metrics (:func:`tru.evaluation.audits.evaluate`).
-        baselines: the same metrics of each retrained model; at least one.
-        exact: check in words -> number of violations; each must be 0.
-        independent: how many of the forgotten pairs count as independent draws (pairs of one subject are not); with
-            few, the sampling error widens the margins of the audits. 0: no pair was forgotten.
-        params: the margins.
-    """
-    median = float(np.median([b["test/ndcg@20"] for b in baselines]))
-    findings = [_exact(words, count) for words, count in exact.items()] + [
-        _between("test/ndcg@20", candidate, median * (1 - params.utility_margin), math.inf)
-    ]
-    # Without forgotten pairs (a revoked picture, say) there is nothing to rank; the exact checks stand alone.
-    if independent:
-        rate = float(np.mean([b["forget/recall@20"] for b in baselines]))
-        findings.append(
-            _around(
-                "forget/recall@20",
-                candidate,
-                baselines,
-                max(params.forget_margin, _error(_binomial(rate), independent)),
-            )
-        )
-        findings.append(
-            _around(
-                "membership_auc", candidate, baselines, max(params.membership_margin, _error(_UNIFORM, independent))
-            )
-        )
-    return Verdict(all(f.passed for f in findings), tuple(findings))
+    """Test every claim that can be tested, tonight's alone or pooled with the nights before."""
+    pooled = [_pooled(claim, past) for claim in claims if claim.two_sided]
+    judged = [c for c in claims if c.moments.subjects >= params.min_subjects or not c.two_sided]
+    alone = {c.key for c in judged}
+    judged += [c for c in pooled if f"{c.name}/{_of(c)}" not in alone and c.moments.subjects >= params.min_subjects]
+    tests = sum(1 + claim.two_sided for claim in judged)
+    findings = [_exact(words, count) for words, count in exact.items()]
+    findings += [_test(claim, tests, params) for claim in judged]
+    few = [c for c in claims if c.key not in alone]
+    findings += [_not_judged(c, params) for c in few]
+    night = {
+        c.key: {**{k: float(v) for k, v in asdict(c.moments).items()}, "reference_error": c.reference_error}
+        for c in claims
+        if c.two_sided
+    }
+    notes = [] if not few else [_FEW.format(least=params.min_subjects)]
+    return Verdict(all(f.passed for f in findings), tuple(findings), mode, night, tuple(notes))
 
 
-_UNIFORM = 0.29
-"""Standard deviation of a pair's rank among never-seen items where it looks like one of them."""
+_FEW = (
+    "Where fewer than {least} independent subjects went, no statistic of this night alone could tell forgotten from "
+    "remembered. There the exact checks decide, and the numbers are pooled with those of the nights before and after."
+)
 
 
-def _binomial(rate: float) -> float:
-    return math.sqrt(max(rate * (1 - rate), 0.01))
+def _pooled(claim: Claim, past: Sequence[Night]) -> Claim:
+    """Tonight's claim with the same of earlier nights added; its value and reference become differences."""
+    moments, error = claim.moments, claim.reference_error
+    for night in past:
+        if before := night.get(claim.key):
+            words = dict(before)
+            error = max(error, words.pop("reference_error"))
+            moments = moments + Moments(**{**words, "subjects": int(words["subjects"])})  # type: ignore[arg-type]
+    return replace(claim, group=f"{claim.group}, {WINDOW}", moments=moments, reference_error=error)
 
 
-def _error(deviation: float, n: int) -> float:
-    """1.96 standard errors of the difference of two means over n pairs."""
-    return 1.96 * deviation * math.sqrt(2 / n)
+def _of(claim: Claim) -> str:
+    return (claim.group or "").removesuffix(f", {WINDOW}")
 
 
 def _exact(words: str, count: int) -> Finding:
     said = f"{words}: none, as it must be" if count == 0 else f"{words}: {count}, must be 0"
-    return Finding(words, float(count), 0.0, 0.0, count == 0, said)
+    fault: Fault = "swapped" if words in SWAPPED else "exact"
+    return Finding(words, count == 0, said, None, float(count), 0.0, low=0.0, high=0.0, fault=fault if count else None)
 
 
-def _around(name: str, candidate: dict[str, float], baselines: list[dict[str, float]], margin: float) -> Finding:
-    values = np.array([b[name] for b in baselines])  # NaN in any baseline makes both bounds NaN, and nothing passes
-    return _between(name, candidate, float(values.min()) - margin, float(values.max()) + margin)
+def _test(claim: Claim, tests: int, params: GateParams) -> Finding:
+    found = _bounds(claim, tests, params)
+    margin = max(claim.margin, found.floor) if claim.margin >= 0 else claim.margin
+    difference = claim.moments.mean
+    # NaN compares false, so that what cannot be computed does not pass.
+    enough, little = found.low >= -margin, found.high <= margin
+    passed = bool(enough and (little or not claim.two_sided))
+    fault = None if passed else _fault(claim, difference)
+    high = claim.reference + margin if claim.two_sided else math.inf
+    return Finding(
+        name=claim.name,
+        group=claim.group,
+        value=claim.value,
+        reference=claim.reference,
+        difference=difference,
+        interval=(found.low, found.high),
+        low=claim.reference - margin,
+        high=high,
+        margin=margin,
+        n=claim.moments.subjects,
+        passed=passed,
+        fault=fault,
+        words=_said(claim, found, margin, passed, fault),
+    )
 
 
-def _between(name: str, candidate: dict[str, float], low: float, high: float) -> Finding:
-    value = candidate[name]
-    passed = math.isfinite(value) and low <= value <= high  # NaN compares false and so fails
-    allowed = f"at least {low:.4f}" if math.isinf(high) else f"{max(low, 0):.4f} to {high:.4f}"
-    if passed:
-        said = f"{name} {value:.4f} lies in the range that retraining allows ({allowed})"
-    else:
-        side = "below" if value < low else "above" if value > high else "undefined or cannot be compared, not in"
-        meaning = _MEANING.get((name, side), "")
-        said = f"{name} {value:.4f} is {side} the range that retraining allows ({allowed}){meaning}"
-    return Finding(name, value, low, high, passed, said)
+def _bounds(claim: Claim, tests: int, params: GateParams) -> Bounds:
+    if claim.users is not None and len(claim.users):
+        return bootstrap_bounds(claim.users, tests, params.alpha, params.power)
+    return bounds(claim.moments.mean, claim.error, claim.moments.subjects, tests, params.alpha, params.power)
+
+
+def _fault(claim: Claim, difference: float) -> Fault:
+    if claim.name.startswith("test/"):
+        return "utility"
+    return "under-forgotten" if difference > 0 else "over-forgotten"
+
+
+def _said(claim: Claim, found: Bounds, margin: float, passed: bool, fault: Fault | None) -> str:
+    what = f"{claim.name}{_whose(claim)}"
+    against = f"{claim.value:.4f} against {claim.reference:.4f}"
+    if WINDOW in (claim.group or ""):
+        against = (
+            f"{claim.moments.mean:+.4f} from its reference over {claim.moments.subjects} subjects of several nights"
+        )
+    interval = f"difference {claim.moments.mean:+.4f}, interval {found.low:+.4f} to {found.high:+.4f}"
+    allowed = f"{'±' if claim.two_sided else '-'}{margin:.4f}"
+    wider = f", widened from {claim.margin:.4f} as the data tells no less apart" if margin > claim.margin else ""
+    said = f"{what} {against}: {interval}, allowed {allowed}{wider}"
+    return said if passed else f"{said}; {_MEANING[fault or 'exact']}"
+
+
+def _whose(claim: Claim) -> str:
+    group = claim.group
+    if group is None:
+        return " against retraining"
+    if claim.name.startswith("test/"):
+        return f" against the {group}"
+    return f" of forgotten {group}"
+
+
+def _not_judged(claim: Claim, params: GateParams) -> Finding:
+    n = claim.moments.subjects
+    said = (
+        f"{claim.name}{_whose(claim)} {claim.value:.4f} against {claim.reference:.4f}: {n} independent "
+        f"subject{'s' * (n != 1)}, too few to judge by (at least {params.min_subjects})"
+    )
+    values = claim.value, claim.reference, claim.moments.mean
+    return Finding(claim.name, True, said, claim.group, *values, n=n, judged=False)
 
 
 _MEANING = {
-    ("forget/recall@20", "above"): ": the forgotten pairs are still remembered",
-    ("membership_auc", "above"): ": the forgotten pairs are still remembered",
-    ("forget/recall@20", "below"): ": over-forgotten, which betrays them as well",
-    ("membership_auc", "below"): ": over-forgotten, which betrays them as well",
-    ("test/ndcg@20", "below"): ": recommendations got worse for those who stay",
+    "under-forgotten": "the forgotten pairs are still remembered",
+    "over-forgotten": "over-forgotten, which betrays them as well",
+    "utility": "recommendations got worse for those who stay",
+    "exact": "cannot be compared",
 }
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a finding holds
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,91 +2,195 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tru.evaluation.audits import Stage, evaluate, listed_strangers
-from tru.evaluation.gate import GateParams, Verdict, judge
+from tru.errors import DataError
+from tru.evaluation.audits import Stage, listed_strangers
+from tru.evaluation.evidence import (
+    BINS,
+    Evidence,
+    Group,
+    Reference,
+    canary_profile,
+    groups,
+    observe,
+    own_reference,
+    profile,
+)
+from tru.evaluation.gate import GateParams, judge_fresh, judge_licensed
+from tru.evaluation.metrics import top_items
+from tru.evaluation.verdict import Night, Verdict
 from tru.models.trained import TrainedModel
 
 Metrics = dict[str, float]
+_GROUP = ("at", "subjects", "shares")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured, without any identifier.
+    """What was observed; ids of test users are in it, so it stays in the batch's folder.
 
     Attributes:
-        original: metrics of the model that had seen everything.
-        unlearned: of the candidate; empty if there is none.
-        retrained: of each baseline, the one with the original's own dice first.
+        original: of the model that had seen everything.
+        unlearned: of the candidate; None if there is none.
+        retrained: of each baseline, the one with the original's own dice first; empty if none was retrained.
+        reference: what forgotten pairs should look like without a retrain; None if one was.
+        groups: the forgotten pairs by why they went.
         exact: check in words -> violations, of the candidate.
         exact_retrained: the same for the first baseline.
         pairs: number of forgotten train pairs.
-        independent: the smaller of the numbers of users and of items in them: pairs of one subject share its vector
-            and so do not count as separate evidence.
         seconds: ``train``, ``unlearn``, ``retrain`` (one retraining, the median).
         seeds: of the baselines.
+        canaries: profile of their rank percentiles in the candidate (in the original, where there is none).
     """
 
-    original: Metrics
-    unlearned: Metrics
-    retrained: list[Metrics]
+    original: Evidence
+    unlearned: Evidence | None
+    retrained: list[Evidence]
+    groups: dict[str, Group]
     exact: dict[str, int]
     exact_retrained: dict[str, int]
     pairs: int
-    independent: int
     seconds: dict[str, float | None]
     seeds: list[int] = field(default_factory=list)
+    reference: Reference | None = None
+    canaries: list[float] = field(default_factory=list)
 
-    def verdict(self, params: GateParams) -> Verdict:
-        """The gate's word on the unlearned model."""
-        return judge(self.unlearned, self.retrained, self.exact, self.independent, params)
+    def verdict(self, params: GateParams, past: Sequence[Night] = ()) -> Verdict:
+        """The gate's word on the unlearned model, against the retrained ones."""
+        return judge_fresh(self._candidate, self.retrained, self.groups, self.exact, params, past)
+
+    def licensed_verdict(
+        self, params: GateParams, baseline: tuple[np.ndarray, np.ndarray], past: Sequence[Night] = ()
+    ) -> Verdict:
+        """The gate's word on the unlearned model without a retrain; ``baseline``: user ids and their NDCG@20."""
+        if self.reference is None:
+            raise DataError("nothing was measured to judge by without a retrain. Run the step `evaluate` again.")
+        return judge_licensed(
+            self._candidate, self.reference, self.original, baseline, self.groups, self.exact, params, past
+        )
 
     def fallback_verdict(self, params: GateParams) -> Verdict:
         """The gate's word on the first retrained model, against the others."""
-        return judge(self.retrained[0], self.retrained[1:], self.exact_retrained, self.independent, params)
+        return judge_fresh(self.retrained[0], self.retrained[1:], self.groups, self.exact_retrained, params)
+
+    @property
+    def _candidate(self) -> Evidence:
+        if self.unlearned is None:
+            raise DataError("there is no unlearned model to judge. Run the step `unlearn` again.")
+        return self.unlearned
+
+    def rows(self) -> dict[str, Metrics]:
+        """Flat metrics by model; ``retrained`` is the first baseline."""
+        found = {"original": self.original, "unlearned": self.unlearned}
+        found |= {"retrained": self.retrained[0]} if self.retrained else {}
+        return {name: evidence.metrics for name, evidence in found.items() if evidence is not None}
 
     def models(self) -> dict[str, dict[str, Any]]:
-        """The table's three rows; ``retrained`` is the first baseline."""
-        return {
-            name: nested(row)
-            for name, row in (
-                ("original", self.original),
-                ("unlearned", self.unlearned),
-                ("retrained", self.retrained[0]),
-            )
-            if row
+        """The table's rows, ready for JSON."""
+        return {name: nested(row) for name, row in self.rows().items()}
+
+    def profiles(self) -> dict[str, list[float]]:
+        """Histograms of rank percentiles of the forgotten pairs, and of the canaries beside them."""
+        found = {"edges": [round(k / BINS, 4) for k in range(BINS + 1)], "original": profile(self.original.ranks)}
+        if self.unlearned is not None:
+            found["unlearned"] = profile(self.unlearned.ranks)
+        if self.retrained:
+            found["retrained"] = profile(self.retrained[0].ranks)
+        return found | ({"canaries": self.canaries} if self.canaries else {})
+
+    def save(self, folder: Path) -> None:
+        """Write it to a folder; :meth:`load` reads it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        named = {"original": self.original, "unlearned": self.unlearned}
+        named |= {f"retrained-{k}": evidence for k, evidence in enumerate(self.retrained)}
+        for name, evidence in named.items():
+            if evidence is not None:
+                evidence.save(folder / f"{name}.npz")
+        arrays: dict[str, Any] = {
+            f"{name}/{part}": getattr(group, part) for name, group in self.groups.items() for part in _GROUP
         }
+        errors = None
+        if self.reference is not None:
+            arrays |= {"wins": self.reference.wins, "hits": self.reference.hits}
+            errors = [self.reference.wins_error, self.reference.hits_error]
+        np.savez(folder / "groups.npz", **arrays)
+        plain = ("exact", "exact_retrained", "pairs", "seconds", "seeds", "canaries")
+        words = {name: getattr(self, name) for name in plain}
+        words |= {"errors": errors, "models": [name for name, evidence in named.items() if evidence is not None]}
+        (folder / "comparison.json").write_text(json.dumps(words, indent=1) + "\n")  # last: it says that all is there
+
+    @classmethod
+    def load(cls, folder: Path) -> Comparison:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        try:
+            words = json.loads((folder / "comparison.json").read_text())
+            with (folder / "groups.npz").open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        except (OSError, EOFError, ValueError) as error:
+            raise DataError(f"{folder} is missing or damaged. Run the step `evaluate` again.") from error
+        models = {name: Evidence.load(folder / f"{name}.npz") for name in words.pop("models")}
+        names = [name.removesuffix("/at") for name in arrays if name.endswith("/at")]
+        errors = words.pop("errors")
+        return cls(
+            original=models.pop("original"),
+            unlearned=models.pop("unlearned", None),
+            retrained=list(models.values()),
+            groups={name: Group(*(arrays[f"{name}/{part}"] for part in _GROUP)) for name in names},
+            reference=None if errors is None else Reference(arrays["wins"], arrays["hits"], *errors),
+            **words,
+        )
 
 
 def compare(
-    stage: Stage, original: TrainedModel, unlearned: TrainedModel | None, retrained: list[TrainedModel]
+    stage: Stage,
+    original: TrainedModel,
+    unlearned: TrainedModel | None,
+    retrained: Sequence[TrainedModel],
+    *,
+    own: bool = False,
 ) -> Comparison:
-    """Measure all models on the same pairs.
+    """Observe all models on the same pairs.
 
     Args:
         stage: the data before and after.
         original: trained on everything.
         unlearned: the candidate, if there is one.
-        retrained: baselines trained on what stays; at least two.
+        retrained: baselines trained on what stays; two or more, or none.
+        own: also measure what the candidate gives to pairs it cannot know, to be judged without a retrain.
+
+    Raises:
+        DataError: ``own`` is asked for, and the model has no canaries.
     """
+    found = groups(stage)
+    seconds = [model.facts["seconds"] for model in retrained]
+    reference = own_reference(unlearned, stage, found) if own and unlearned else None
     return Comparison(
-        original=evaluate(original, stage),
-        unlearned=evaluate(unlearned, stage) if unlearned else {},
-        retrained=[evaluate(model, stage) for model in retrained],
+        original=observe(original, stage),
+        unlearned=observe(unlearned, stage) if unlearned else None,
+        retrained=[observe(model, stage) for model in retrained],
+        groups=found,
         exact=exact_checks(unlearned, stage) if unlearned else {},
-        exact_retrained=exact_checks(retrained[0], stage),
+        exact_retrained=exact_checks(retrained[0], stage) if retrained else {},
         pairs=len(stage.forgotten),
-        independent=min(len(np.unique(stage.forgotten[:, side])) for side in (0, 1)),
         seconds={
             "train": original.facts.get("train_seconds"),
             "unlearn": unlearned.facts["seconds"] if unlearned else None,
-            "retrain": float(np.median([m.facts["seconds"] for m in retrained])),
+            "retrain": float(np.median(seconds)) if seconds else None,
         },
-        seeds=[m.recipe.seed for m in retrained],
+        seeds=[model.recipe.seed for model in retrained],
+        reference=reference,
+        canaries=canary_profile(unlearned or original, stage) if len(stage.canary) else [],
     )
 
 
@@ -96,24 +200,39 @@ def exact_checks(model: TrainedModel, stage: Stage) -> dict[str, int]:
     gone_items = np.setdiff1d(stage.before.items, stage.after.items)
     found = model.embed()
     numbers = [found.users.numpy(), found.items.numpy(), *model.arrays.values()]
+    allowed, own = _named(stage.after), _named(model.data)
     return {
         "deleted users in the model": int(np.isin(model.data.users, gone_users).sum()),
         "deleted items in the model": int(np.isin(model.data.items, gone_items).sum()),
-        "forgotten pairs in the model's graph": _edges_beyond(model, stage),
+        "forgotten pairs in the model's graph": len(own - allowed),
+        "retained pairs missing from the model": len(allowed - own),
         "revoked modalities in the model": _revoked(model, stage),
         "deleted items in a top-20 list": listed_strangers(model, gone_items),
         "numbers that are not finite": int(sum((~np.isfinite(a)).sum() for a in numbers)),
     }
 
 
-def _edges_beyond(model: TrainedModel, stage: Stage) -> int:
-    """Rows of the model's data that the retained data does not have."""
-    ids = {(u, i) for u, i in _named(stage.after)}
-    return sum(pair not in ids for pair in _named(model.data))
+def changed_lists(before: TrainedModel, after: TrainedModel) -> float:
+    """Share of the entries of the top-20 lists that differ between two models, over the users whom both know.
+
+    The share is a metric (half the symmetric difference of two sets), so summed over nights it bounds how far the last
+    model can be from the first.
+    """
+    lists = [_lists(model, np.intersect1d(before.data.users, after.data.users)) for model in (before, after)]
+    same = [np.isin(new, old).mean() for old, new in zip(*lists, strict=True)]
+    return float(1 - np.mean(same)) if same else 0.0
 
 
-def _named(data: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - a Prepared
-    return list(zip(data.users[data.train[:, 0]].tolist(), data.items[data.train[:, 1]].tolist(), strict=True))
+def _lists(model: TrainedModel, users: np.ndarray) -> list[np.ndarray]:
+    """The item ids shown to each user."""
+    found, who = model.embed(), np.flatnonzero(np.isin(model.data.users, users))
+    chunks = top_items(found.users, found.items, model.data.train, who, 20)
+    return [model.data.items[row] for _, top in chunks for row in top]
+
+
+def _named(data: Any) -> set[tuple[str, str]]:  # noqa: ANN401 - a Prepared
+    pairs = data.train
+    return set(zip(data.users[pairs[:, 0]].tolist(), data.items[pairs[:, 1]].tolist(), strict=True))
 
 
 def _revoked(model: TrainedModel, stage: Stage) -> int:

@@ -1,0 +1,251 @@
+"""What is observed of one model at a stage: numbers per user and per forgotten pair, ready to be paired with others'.
+
+Two kinds of reference stand against a candidate. *Fresh*: models retrained tonight on the same data. *Licensed*: no
+retrain, but what the candidate itself gives to pairs that it cannot know. For somebody whose row is gone that is the
+same pair scored from a fresh random row, since a retrained model knows nothing of the row that training once started
+from. For a pair whose ends both stay it is the canaries, pairs like all others that no training has seen, matched in
+the user's number of edges and the item's popularity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tru.errors import DataError
+from tru.evaluation.audits import Scores, Stage, evaluate, kept, stay, vectors, win_shares
+from tru.evaluation.metrics import per_user_metrics
+from tru.models.trained import TrainedModel
+
+FRESH_ROWS = 4
+"""Fresh random rows that a gone node is scored from, to say what not knowing it looks like."""
+FEWEST = 10
+"""Canaries in a stratum before it counts for itself."""
+CUTOFF = 20
+BINS = 20
+
+
+@dataclass(frozen=True)
+class Group:
+    """Forgotten pairs that went for the same kind of reason.
+
+    Attributes:
+        at: (p,) positions in ``Stage.forgotten``.
+        subjects: (p,) number of the independent subject that each belongs to.
+        shares: (p,) weight of each in a mean over users: one by the number of pairs that its user has here.
+    """
+
+    at: np.ndarray
+    subjects: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Independent subjects."""
+        return len(np.unique(self.subjects))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one model does at a stage.
+
+    Attributes:
+        metrics: its averages under their public names (:func:`tru.evaluation.audits.evaluate`).
+        users: (t,) ids of the users with test rows; keep them off reports.
+        ndcg: (t,) their test NDCG@20.
+        wins: (f,) share of never-seen items of the same popularity that each forgotten pair outscores; NaN if there
+            are none.
+        hits: (f,) 1 where the forgotten pair is in its user's top 20.
+        ranks: (f,) its rank percentile among the items its user may be shown; 1 is best.
+    """
+
+    metrics: dict[str, float]
+    users: np.ndarray
+    ndcg: np.ndarray
+    wins: np.ndarray
+    hits: np.ndarray
+    ranks: np.ndarray
+
+    def save(self, file: Path) -> None:
+        """Write it as ``.npz``, without pickles."""
+        names, values = list(self.metrics), np.array(list(self.metrics.values()))
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, names=np.array(names, dtype=str), values=values, **arrays)
+
+    @classmethod
+    def load(cls, file: Path) -> Evidence:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        try:
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+                metrics = dict(zip(stored["names"].tolist(), stored["values"].tolist(), strict=True))
+                return cls(metrics, **{name: stored[name] for name in _ARRAYS})
+        except (OSError, EOFError, ValueError, KeyError) as error:
+            raise DataError(f"{file} is missing or damaged. Run the step `evaluate` again.") from error
+
+
+_ARRAYS = ("users", "ndcg", "wins", "hits", "ranks")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What forgotten pairs should look like.
+
+    Attributes:
+        wins: (f,) as in :class:`Evidence`.
+        hits: (f,) as in :class:`Evidence`.
+        wins_error: group -> standard error that the reference itself has, beyond the pairing; 0 where it is paired.
+        hits_error: the same for ``hits``.
+    """
+
+    wins: np.ndarray
+    hits: np.ndarray
+    wins_error: dict[str, float]
+    hits_error: dict[str, float]
+
+
+def groups(stage: Stage) -> dict[str, Group]:
+    """The forgotten pairs by what made them go: ``users`` (theirs is gone), ``items``, or ``interactions``.
+
+    The independent subjects are the users or items that went; of single interactions, whichever side has fewer.
+    """
+    pairs = stage.forgotten
+    user_gone = ~np.isin(stage.before.users[pairs[:, 0]], stage.after.users)
+    item_gone = ~np.isin(stage.before.items[pairs[:, 1]], stage.after.items)
+    found = {"users": user_gone, "items": item_gone & ~user_gone, "interactions": ~item_gone & ~user_gone}
+    out = {}
+    for name, flags in found.items():
+        at = np.flatnonzero(flags)
+        sides = [np.unique(pairs[at, side], return_inverse=True) for side in (0, 1)]
+        smaller = int(len(sides[1][0]) < len(sides[0][0]))
+        side = {"users": 0, "items": 1}.get(name, smaller)
+        if len(at):
+            counts = np.bincount(sides[0][1])
+            out[name] = Group(at, sides[side][1], 1 / counts[sides[0][1]])
+    return out
+
+
+def observe(model: TrainedModel, stage: Stage) -> Evidence:
+    """Measure a model: see :class:`Evidence`."""
+    scores = vectors(model, stage)
+    users, items = stay(scores, stage)
+    test = stage.after.test[np.isin(stage.after.test[:, 0], stage.after.edges[:, 0])]
+    ndcg = per_user_metrics(users, items, stage.after, test)[f"ndcg@{CUTOFF}"]
+    hits, ranks = _ranked(scores, stage, stage.forgotten)
+    return Evidence(
+        metrics=evaluate(model, stage, scores),
+        users=stage.after.users[np.unique(test[:, 0])],
+        ndcg=ndcg,
+        wins=win_shares(scores, stage, stage.forgotten),
+        hits=hits,
+        ranks=ranks,
+    )
+
+
+def retrained_reference(baselines: list[Evidence]) -> Reference:
+    """The mean of retrained models, pair by pair."""
+    wins, hits = (np.mean([getattr(b, name) for b in baselines], axis=0) for name in ("wins", "hits"))
+    return Reference(wins, hits, {}, {})
+
+
+def own_reference(model: TrainedModel, stage: Stage, found: dict[str, Group]) -> Reference:
+    """What the model gives to pairs it cannot know: see the file's docstring.
+
+    Raises:
+        DataError: single interactions are to be judged and the model has no canaries.
+    """
+    wins, hits = np.full(len(stage.forgotten), np.nan), np.full(len(stage.forgotten), np.nan)
+    errors: dict[str, dict[str, float]] = {"wins": {}, "hits": {}}
+    gone = np.concatenate([found[name].at for name in ("users", "items") if name in found] or [np.zeros(0, np.int64)])
+    if len(gone):
+        fresh = [vectors(model, stage, rows=f"fresh {k}") for k in range(FRESH_ROWS)]
+        wins[gone] = np.mean([win_shares(scores, stage, stage.forgotten[gone]) for scores in fresh], axis=0)
+        hits[gone] = np.mean([_ranked(scores, stage, stage.forgotten[gone])[0] for scores in fresh], axis=0)
+    if "interactions" in found:
+        at = found["interactions"].at
+        for name, values, into in zip(("wins", "hits"), _canaries(model, stage), (wins, hits), strict=True):
+            shares = found["interactions"].shares if name == "hits" else np.ones(len(at))
+            into[at], errors[name]["interactions"] = _matched(values, stage, at, shares)
+    return Reference(wins, hits, errors["wins"], errors["hits"])
+
+
+def profile(ranks: np.ndarray) -> list[float]:
+    """(BINS,) shares of the pairs by rank percentile, for a picture."""
+    counts, _ = np.histogram(ranks, bins=BINS, range=(0.0, 1.0))
+    return [round(float(c), 4) for c in counts / max(len(ranks), 1)]
+
+
+def canary_profile(model: TrainedModel, stage: Stage) -> list[float]:
+    """The same of the canaries."""
+    return profile(_ranked(vectors(model, stage), stage, stage.canary)[1])
+
+
+def _canaries(model: TrainedModel, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    if not len(stage.canary):
+        raise DataError(
+            "the model was trained without canaries, so single interactions cannot be judged without a retrain. "
+            "Set train.canaries above 0 before the next full training; until then use gate.mode: fresh."
+        )
+    scores = vectors(model, stage)
+    return win_shares(scores, stage, stage.canary), _ranked(scores, stage, stage.canary)[0]
+
+
+def _matched(values: np.ndarray, stage: Stage, at: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, float]:
+    """For each forgotten pair the mean of the canaries of its stratum, and the standard error of their average."""
+    usable = np.isfinite(values)
+    values, canary = values[usable], stage.canary[usable]
+    fine, coarse = _strata(stage)
+    weights = np.zeros(len(values))
+    out = np.full(len(at), np.nan)
+    for k, (user, item) in enumerate(stage.forgotten[at]):
+        for like in (
+            (fine[canary[:, 0]] == fine[user]) & (coarse[canary[:, 1]] == coarse[item]),
+            fine[canary[:, 0]] == fine[user],
+            np.ones(len(values), dtype=bool),
+        ):
+            if like.sum() >= FEWEST or like.all():
+                break
+        out[k] = values[like].mean()
+        weights[like] += shares[k] / like.sum()
+    weights /= weights.sum()
+    total = float((weights * values).sum())
+    by_user = np.bincount(canary[:, 0], weights * (values - total))
+    return out, float(np.sqrt((by_user**2).sum()))
+
+
+def _strata(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """Of users their edges after the cut, of items their popularity, in buckets of doubling size."""
+    before, edges = stage.before, kept(stage, canaries=False)
+    users = np.bincount(edges[:, 0], minlength=len(before.users))
+    items = np.bincount(edges[:, 1], minlength=len(before.items))
+    return np.ceil(np.log2(users + 1)), np.ceil(np.log2(items + 1) / 2)
+
+
+def _ranked(scores: Scores, stage: Stage, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each pair is in its user's top 20, and its rank percentile, the user's retained edges left out."""
+    edges = kept(stage, canaries=False)
+    edges = edges[np.argsort(edges[:, 0], kind="stable")]
+    n = len(stage.before.items)
+    hits, ranks = np.zeros(len(pairs)), np.zeros(len(pairs))
+    for start in range(0, len(pairs), 2048):
+        part = pairs[start : start + 2048]
+        table = scores.users[torch.from_numpy(part[:, 0])] @ scores.items.T
+        own = table[torch.arange(len(part)), torch.from_numpy(part[:, 1])].clone()
+        first, last = (np.searchsorted(edges[:, 0], part[:, 0], side=side) for side in ("left", "right"))
+        rows = np.repeat(np.arange(len(part)), last - first)
+        columns = np.concatenate([edges[a:b, 1] for a, b in zip(first, last, strict=True)] or [np.zeros(0, np.int64)])
+        table[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
+        better = (table > own[:, None]).sum(1).numpy()
+        shown = np.maximum(n - (last - first) - 1, 1)
+        undefined = ~np.isfinite(own.numpy())
+        hits[start : start + len(part)] = np.where(undefined, np.nan, better < CUTOFF)
+        ranks[start : start + len(part)] = np.where(undefined, np.nan, 1 - better / shown)
+    return hits, ranks
