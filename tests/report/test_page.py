@@ -1,0 +1,267 @@
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from tests import nights
+from tru.errors import RequestError
+from tru.init import create
+from tru.report import newest, render, write
+from tru.requests.lifecycle import Subject
+from tru.requests.store import open_inbox
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+US = "a process"
+
+
+class Page(HTMLParser):
+    """The page's text, its attributes and whether every element is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.text = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module", params=list(nights.ALL))
+def page(request):
+    return render(nights.ALL[request.param](), nights.history())
+
+
+def test_it_is_whole_and_the_same_every_time(page):
+    found = Page(page)
+    assert found.open == [] and found.tags.count("h1") == found.tags.count("main") == 1
+    ids = [value for name, value in found.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert page.count("What this page does not say") == 1
+
+
+def test_the_same_batch_gives_the_same_page():
+    assert render(nights.fresh(), nights.history()) == render(nights.fresh(), nights.history())
+
+
+def test_it_loads_and_runs_nothing(page):
+    found = Page(page)
+    assert not set(found.tags) & {"script", "iframe", "object", "embed", "img", "video", "audio", "form", "base"}
+    assert "http:" not in page and "https:" not in page and "@import" not in page
+    for name, value in found.attributes:
+        assert not name.startswith("on"), name
+        if name in ("src", "href", "xlink:href", "action", "srcset", "data"):
+            assert value.startswith(("#", "data:")), value
+    assert all(place.startswith("#") for place in re.findall(r"url\(([^)]*)\)", page))
+    assert "default-src 'none'" in page
+
+
+def test_no_number_is_printed_raw(page):
+    words = Page(page).words
+    assert not re.search(r"\b(nan|None(?! of)|null|inf|Undefined|True|False)\b", words)
+    assert not re.search(r"\{|\}|\[\w*\]|\d\.\d{7}", words)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("fresh", "Passed 40 people, 2 items and 20 single interactions were forgotten"),
+        ("licensed", "Under licence"),
+        ("retrained", "The unlearned model: the gate said no"),
+        ("retrained", "The retrained model: the gate said yes"),
+        ("held", "tru batch release --reason TEXT"),
+        ("released", "The loss is small; the month is over."),
+        ("not found", "2 requests not found"),
+        ("half way", "Under way"),
+        ("without numbers", "Held: a person must decide"),
+    ],
+)
+def test_what_it_says(name, says):
+    assert says in Page(render(nights.ALL[name](), [])).words
+
+
+@pytest.mark.parametrize(
+    ("name", "verdicts"), [("fresh", 1), ("retrained", 2), ("half way", 0), ("not found", 0), ("again", 0)]
+)
+def test_each_verdict_has_its_table(name, verdicts):
+    assert render(nights.ALL[name](), []).count('class="judgement"') == verdicts
+
+
+def test_charts_are_drawn_where_there_are_numbers():
+    drawn = {name: render(make(), []).count('class="chart"') for name, make in nights.ALL.items()}
+    assert drawn["fresh"] == drawn["licensed"] == drawn["held"] == 2 and drawn["old form"] == 1
+    assert drawn["not found"] == drawn["half way"] == drawn["again"] == 0
+
+
+def test_words_of_others_cannot_become_markup():
+    evil = '<script>alert(1)</script> `<b>` & "quoted"'
+    gate = nights.verdict([nights.row("membership_auc", 0.9, 0.5, fault="utility")], notes=[evil], licences=[evil])
+    gate["reasons"] = [evil]
+    gate["table"][0] |= {"group": evil, "name": evil}
+    facts = nights.facts(gate=gate, retrain=gate, released=evil, held=[evil], version=evil, regimes={evil: 2})
+    facts["evaluate"]["models"][evil] = nights.numbers(0.1, 0.1, 0.1)
+    for verdict, outcome in (("fail", "retrained"), ("pass", "unlearned"), ("fail", "held")):
+        text = render(replace(nights.fresh(), facts=facts, outcome=outcome, verdict=verdict), [])
+        assert "<script" not in text and "<b>" not in text.replace("<b>✗", "").replace("<b>✓", "").replace("<b>·", "")
+        assert "&lt;script&gt;alert(1)&lt;/script&gt; <code>&lt;b&gt;</code>" in text
+
+
+@pytest.mark.parametrize(
+    "facts", [{}, {"gate": None, "evaluate": None, "unlearn": None}, {"evaluate": {"models": None}}]
+)
+@pytest.mark.parametrize("outcome", [None, "held", "unlearned", "retrained", "not found"])
+def test_facts_may_be_missing(facts, outcome):
+    assert Page(render(replace(nights.fresh(), facts=facts, outcome=outcome), [])).open == []
+
+
+# -- in a workspace --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ws(tmp_path):
+    return create(tmp_path / "shop")
+
+
+def a_batch(ws, subjects, **facts):
+    inbox = open_inbox(ws)
+    inbox.add_all([Subject.of(user=user) for user in subjects])
+    batch = inbox.claim(US).id
+    if facts:
+        inbox.advance(batch, US, "cut", "cut", **facts)
+    return batch
+
+
+def finish(ws, batch, outcome="unlearned"):
+    inbox = open_inbox(ws)
+    inbox.advance(batch, US, "promote", "promoted", **nights.facts())
+    inbox.close(batch, US, outcome, "pass", {"total": 12.0})
+
+
+def test_the_file_is_whole_replaced_and_names_nobody(ws):
+    batch = a_batch(ws, ["u-anna-karenina", "u-leo"], regimes={"users": 2}, forgotten=2)
+    file = write(ws, batch)
+    assert file == ws.state / "reports" / f"{batch}.html"
+    assert "Under way" in file.read_text(encoding="utf-8")
+    finish(ws, batch)
+    assert write(ws, batch) == file and "Passed" in Page(file.read_text(encoding="utf-8")).words
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert not re.search(r"anna|u-leo|req-", file.read_text(encoding="utf-8"))
+
+
+def test_the_nights_before_are_in_the_picture(ws):
+    first = a_batch(ws, ["u-1"])
+    finish(ws, first)
+    second = a_batch(ws, ["u-2"])
+    finish(ws, second)
+    assert "earlier, served" in write(ws, second).read_text(encoding="utf-8")
+
+
+def test_the_newest_batch_is_one_that_there_is_something_to_say_of(ws):
+    with pytest.raises(RequestError, match="`tru run`"):
+        newest(ws)
+    first = a_batch(ws, ["u-1"])
+    with pytest.raises(RequestError, match="`tru requests add`"):
+        newest(ws)
+    finish(ws, first)
+    assert newest(ws) == first
+    second = a_batch(ws, ["u-2"])
+    assert newest(ws) == first
+    open_inbox(ws).advance(second, US, "cut", "cut", forgotten=1)
+    assert newest(ws) == second
+
+
+@pytest.mark.parametrize("batch", ["batch-20200101-01", "../../params", ""])
+def test_a_batch_that_does_not_exist_writes_nothing(ws, batch):
+    with pytest.raises(RequestError):
+        write(ws, batch)
+    assert not (ws.state / "reports").exists()
+
+
+# -- in a browser ----------------------------------------------------------------------------------------------------
+
+LOOK = """
+<script>
+const said = [];
+addEventListener("error", e => said.push(String(e.message)));
+addEventListener("securitypolicyviolation", e => said.push("policy: " + e.violatedDirective));
+addEventListener("load", () => {
+  const root = document.documentElement;
+  const off = [...document.querySelectorAll("svg.picture text, svg.chart text")].filter(t => {
+    const a = t.getBoundingClientRect(), b = t.ownerSVGElement.getBoundingClientRect();
+    return a.width && (a.left < b.left - 1 || a.right > b.right + 1 || a.top < b.top - 2 || a.bottom > b.bottom + 2);
+  });
+  const crowded = [...document.querySelectorAll(".station")].filter(g => {
+    const r = g.querySelector("rect").getBoundingClientRect();
+    return r.width && [...g.querySelectorAll("text")].some(t => t.getBoundingClientRect().width > r.width);
+  });
+  const seen = [...document.querySelectorAll("svg.picture")].filter(s => s.getBoundingClientRect().width);
+  document.body.dataset.looked = JSON.stringify({
+    said, wide: root.scrollWidth - root.clientWidth, off: off.map(t => t.textContent),
+    crowded: crowded.map(g => g.textContent), pictures: seen.length,
+    requests: performance.getEntriesByType("resource").length, svg: document.querySelectorAll("svg.chart path").length,
+  });
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed (Debian: apt-get install chromium)")
+@pytest.mark.parametrize("width", [1280, 500])
+@pytest.mark.parametrize("name", ["fresh", "licensed", "held", "declined then released", "without numbers"])
+def test_a_browser_shows_it(name, width, tmp_path):
+    """Nothing is complained of, nothing loaded, nothing sticks out of the page, the picture or its box."""
+    text = render(nights.ALL[name](), nights.history())
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy"[^>]*>', text).group()
+    # The page itself forbids scripts; only for looking at it one is let in.
+    looked_at = text.replace(policy, policy.replace("style-src", "script-src 'unsafe-inline'; style-src") + LOOK)
+    (tmp_path / "page.html").write_text(looked_at, encoding="utf-8")
+    dom, log = chromium(tmp_path, "--dump-dom", f"--window-size={width},900")
+    assert "CONSOLE" not in log
+    seen = json.loads(dict(Page(dom).attributes)["data-looked"])
+    assert seen["said"] == [] and seen["requests"] == 0 and seen["wide"] == 0
+    assert seen["off"] == [] and seen["crowded"] == [] and seen["pictures"] == 1
+    assert seen["svg"] > 20 or name == "without numbers"
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed (Debian: apt-get install chromium)")
+def test_it_prints_on_a4_and_the_page_as_it_is_has_no_complaints(tmp_path):
+    (tmp_path / "page.html").write_text(render(nights.retrained(), nights.history()), encoding="utf-8")
+    _, log = chromium(tmp_path, f"--print-to-pdf={tmp_path / 'page.pdf'}")
+    assert "CONSOLE" not in log
+    printed = (tmp_path / "page.pdf").read_bytes()
+    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)
+    assert 2 <= len(boxes) <= 6 and {(round(float(w)), round(float(h))) for w, h in boxes} == {(595, 842)}
+
+
+def chromium(folder, *options):
+    """What headless chromium prints of ``page.html``, and what it logs."""
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
+    command += ["--enable-logging=stderr", "--disable-background-networking", f"--user-data-dir={folder / 'profile'}"]
+    done = subprocess.run(
+        [*command, *options, (folder / "page.html").as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout, done.stderr

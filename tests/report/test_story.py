@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import pytest
+
+from tests import nights
+from tru.report.story import Way, current, ending, way
+
+BEGIN = ["requested", "batched", "cut", "unlearned"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "end", "stations"),
+    [
+        (nights.fresh(), "unlearned", [*BEGIN, "gate", "promoted", "closed"]),
+        (nights.licensed(), "unlearned", [*BEGIN, "gate", "promoted", "closed"]),
+        (nights.retrained(), "retrained", [*BEGIN, "gate", "retrained", "gate again", "promoted", "closed"]),
+        (nights.unlicensed(), "retrained", [*BEGIN, "gate", "retrained", "gate again", "promoted", "closed"]),
+        (nights.held(), "held", [*BEGIN, "gate", "retrained", "gate again", "held"]),
+        (nights.released(), "released", [*BEGIN, "gate", "retrained", "gate again", "held", "promoted", "closed"]),
+        (nights.declined(), "declined", [*BEGIN, "gate", "promoted", "held"]),
+        (nights.declined_then_released(), "released", [*BEGIN, "gate", "promoted", "held", "promoted", "closed"]),
+        (nights.not_found(), "not found", ["requested", "batched", "nobody"]),
+        (nights.half_way("claim"), "open", ["requested", "batched", "cut"]),
+        (nights.half_way("check"), "open", BEGIN),
+        (nights.half_way("evaluate"), "open", [*BEGIN, "gate"]),
+        (nights.half_way("gate"), "passed", [*BEGIN, "gate", "promoted"]),
+    ],
+    ids=lambda value: value.id if hasattr(value, "id") else None,
+)
+def test_the_way_of_a_batch(batch, end, stations):
+    assert ending(batch) == end
+    found = way(batch)
+    assert list(found.stations) == stations and set(found.marks) == set(stations)
+
+
+def test_what_was_refused_is_marked():
+    marks = way(nights.held()).marks
+    assert {name for name, mark in marks.items() if mark == "refused"} == {"gate", "gate again", "held"}
+    assert way(nights.retrained()).marks["gate again"] == "done"
+    assert way(nights.declined()).marks["promoted"] == "refused"
+    unable = replace(nights.retrained(), facts=nights.retrained().facts | {"unlearn": {"method": "none"}})
+    assert way(unable).marks["unlearned"] == "refused" and way(unable).labels["unlearned"] == "not possible"
+
+
+@pytest.mark.parametrize(
+    ("step", "station"),
+    [("claim", "cut"), ("cut", "cut"), ("check", "unlearned"), ("unlearn", "gate"), ("evaluate", "gate")],
+)
+def test_an_open_batch_says_what_comes_next(step, station):
+    marks = way(nights.half_way(step)).marks
+    assert [name for name, mark in marks.items() if mark == "next"] == [station]
+
+
+def test_after_the_gate_comes_what_the_gate_said():
+    refused = nights.verdict(nights.refused())
+    half = nights.half_way("gate")
+    assert way(replace(half, facts=half.facts | {"gate": refused})).marks["retrained"] == "next"
+    both = half.facts | {"gate": refused, "retrain": refused}
+    assert way(replace(half, step="retrain", facts=both)).marks["held"] == "next"
+    promoted = replace(half, step="promote", facts=half.facts | {"version": "9"})
+    assert way(promoted).marks["closed"] == "next" and way(promoted).labels["promoted"] == "version 9"
+
+
+def test_labels_say_nothing_of_what_was_not_reached():
+    labels = way(nights.not_found()).labels
+    assert labels["promoted"] == "serves everybody" and labels["gate"] == "judges" and "unlearned" not in labels
+
+
+def test_a_second_attempt_forgets_the_verdicts_of_the_first():
+    again = nights.again()
+    assert {"gate", "retrain", "evaluate", "unlearn"} <= set(again.facts)
+    assert not {"gate", "retrain", "evaluate", "unlearn"} & set(current(again).facts)
+    assert current(again).facts["regimes"] == again.facts["regimes"]
+    for whole in (nights.held(), nights.fresh(), nights.half_way("gate")):
+        assert current(whole) is whole
+
+
+def test_the_steps_are_the_arrows():
+    assert Way(["a", "b", "a"], {}).steps == {("a", "b"), ("b", "a")}

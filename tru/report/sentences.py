@@ -1,0 +1,253 @@
+"""What the report says in sentences: the verdict, what to do, how it was judged, what nobody may read into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tru.report.story import Ending, ending, is_retrained, last_verdict
+from tru.report.table import is_pooled, is_reason
+from tru.report.words import decimal, finite, percent, several, subjects
+from tru.requests.lifecycle import Batch
+
+HEADLINES: dict[Ending, str] = {
+    "unlearned": "Passed",
+    "retrained": "Retrained instead",
+    "released": "Released by a person",
+    "held": "Held: a person must decide",
+    "declined": "Held: not approved",
+    "not found": "Nothing to forget",
+    "passed": "Passed, not yet closed",
+    "open": "Under way",
+}
+TONES: dict[Ending, str] = {
+    **{"unlearned": "yes", "retrained": "yes", "released": "wait", "held": "no", "declined": "no"},
+    **{"not found": "wait", "passed": "yes", "open": "wait"},
+}
+SIGNS: dict[Ending, str] = {
+    **{"unlearned": "✓", "retrained": "↻", "released": "↷", "held": "✗", "declined": "✗"},
+    **{"not found": "∅", "passed": "✓", "open": "…"},
+}
+"""What stands in the circle beside the headline."""
+
+
+def verdict_sentence(batch: Batch) -> str:
+    """The verdict in one or two plain sentences."""
+    return _SENTENCES[ending(batch)](batch)
+
+
+def _unlearned(batch: Batch) -> str:
+    gate = batch.facts.get("gate") or {}
+    serves = f"serves as version {batch.facts.get('version')}."
+    if not is_judged_alone(gate):
+        return (
+            f"{_forgotten(batch)}. The new model passed everything it could be judged by and {serves} {_instead(gate)}"
+        )
+    if gate.get("mode") == "licensed":
+        return f"{_forgotten(batch)}. The new model passed all checks of a night without retraining and {serves}"
+    return (
+        f"{_forgotten(batch)}, and the new model behaves like models retrained without them, within the allowed "
+        f"margins. It {serves}"
+    )
+
+
+def _instead(gate: Mapping[str, Any]) -> str:
+    """What decided where tonight's own forgotten pairs could not be judged."""
+    lines = [row for row in gate.get("table") or [] if row.get("name") in _FORGETTING]
+    if not lines:
+        return "No pair had to be forgotten, so exact checks and quality decided."
+    pooled = any(is_pooled(row) and row.get("judged", True) for row in lines)
+    also = ", together with the nights before" if pooled else ""
+    return f"So few cannot be judged by statistics of their own: exact checks and quality decided{also}."
+
+
+def _retrained(batch: Batch) -> str:
+    could = (batch.facts.get("unlearn") or {}).get("method") != "none"
+    why = "the gate did not accept the unlearned model" if could else "the method could not unlearn this batch"
+    return (
+        f"{_forgotten(batch)} by training a new model from scratch without them, because {why}. "
+        f"It passed the gate and serves as version {batch.facts.get('version')}."
+    )
+
+
+def _released(batch: Batch) -> str:
+    serves = f"serve as version {batch.facts.get('version')}"
+    if last_verdict(batch.facts).get("verdict") == "pass":
+        return f"The gate said yes, but the new model was not approved at first. Then a person let it {serves}."
+    return (
+        f"The gate refused both models. A person decided to let the retrained one {serves} all the same. "
+        "It was trained from scratch without what was to be forgotten."
+    )
+
+
+def _passed(batch: Batch) -> str:
+    version = batch.facts.get("version")
+    which = "retrained" if is_retrained(batch.facts) else "unlearned"
+    left = f"It serves as version {version}" if version else "To let it serve comes next"
+    return f"{_forgotten(batch)}, and the gate said yes to the {which} model. {left}; then the batch is closed."
+
+
+def _held(batch: Batch) -> str:
+    return (
+        "Neither the unlearned nor the retrained model was good enough to serve. The old champion serves on, "
+        f"{_asked(batch)} suppressed, and nothing more happens until a person decides."
+    )
+
+
+def _declined(batch: Batch) -> str:
+    return (
+        "The gate said yes, but the new model was not approved. The old champion serves on, "
+        f"{_asked(batch)} suppressed, and nothing more happens until a person decides."
+    )
+
+
+def _not_found(batch: Batch) -> str:
+    which = "The request names nobody" if batch.size == 1 else "None of the requests names anybody"
+    return (
+        f"{which} or anything in the data. Nothing was changed, the champion serves on, and the answer is “not found”."
+    )
+
+
+def _open(batch: Batch) -> str:
+    return (
+        f"The batch is being worked on or waits for the next run; the last step that finished is “{batch.step}”. "
+        f"The old champion serves until the gate says yes, and {_asked(batch)} suppressed already."
+    )
+
+
+_SENTENCES = {
+    **{"unlearned": _unlearned, "retrained": _retrained, "released": _released, "held": _held},
+    **{"declined": _declined, "not found": _not_found, "passed": _passed, "open": _open},
+}
+
+
+def _forgotten(batch: Batch) -> str:
+    """``40 people, 2 items … were forgotten``."""
+    regimes = batch.facts.get("regimes") or {}
+    what = subjects(regimes)
+    if not regimes:
+        return f"What {several(batch.size, 'request', 'requests')} named was forgotten"
+    return f"{what} {'was' if sum(regimes.values()) == 1 else 'were'} forgotten"
+
+
+def _asked(batch: Batch) -> str:
+    return "the subject stays" if batch.size == 1 else "all subjects stay"
+
+
+def is_judged_alone(gate: Mapping[str, Any]) -> bool:
+    """Whether some statistic on tonight's own forgotten pairs was judged."""
+    return any(
+        row.get("judged", True) and row.get("name") in _FORGETTING and not is_pooled(row)
+        for row in gate.get("table") or []
+    )
+
+
+_FORGETTING = {"forget/recall@20", "membership_auc"}
+
+
+def to_do(batch: Batch) -> list[tuple[str, str]]:
+    """What a person can type, and what it does; nothing unless the batch is held."""
+    again = "Correct the cause or params.yaml first. The batch then runs again with a new candidate; nothing is lost."
+    if ending(batch) == "declined":
+        return [
+            ("tru batch retry, then tru run", f"{again} Approval is asked for again."),
+            ("tru batch release --reason TEXT", "Let the model serve that the gate said yes to."),
+        ]
+    if ending(batch) != "held":
+        return []
+    return [
+        ("tru batch retry, then tru run", again),
+        (
+            "tru batch release --reason TEXT",
+            "Let the retrained model serve although the gate refused it. It never saw what is to be forgotten; what "
+            "you accept is what the gate found fault with. Checks that must be exactly zero cannot be overruled.",
+        ),
+    ]
+
+
+MODES = {
+    "fresh": "Fresh. Models were retrained tonight without what was forgotten, and the unlearned model was compared "
+    "with them directly.",
+    "licensed": "Under licence. The unlearned model was judged without retraining tonight: its quality against the "
+    "latest baseline and the old champion; people and items that went against newcomers it has never seen; single "
+    "interactions against canaries. A rehearsal, measured earlier against real retraining, licenses the method for "
+    "batches of this kind up to a size.",
+    "none": "Not measured. The reasons say why.",
+}
+
+
+def how(batch: Batch) -> list[tuple[str, str]]:
+    """How the judgement was made: mode, cost, licences, drift and the gate's own notes."""
+    gate = batch.facts.get("gate") or {}
+    found = [("Mode", _mode(batch.facts))] if gate else []
+    if ending(batch) in ("held", "declined"):
+        found += [("Held", str(reason)) for reason in batch.facts.get("held") or []]
+    if ending(batch) == "released" and batch.facts.get("released"):
+        found.append(("Released", f"The person's reason: {batch.facts['released']}"))
+    cost, drift = gate.get("cost") or {}, gate.get("drift") or {}
+    if cost.get("words"):
+        found.append(("Cost", str(cost["words"])))
+    if gate.get("licences"):
+        found.append(("Licences", ", ".join(str(licence) for licence in gate["licences"])))
+    if drift:
+        found.append(("Drift", _drift(drift)))
+    # A second verdict repeats what the first one noted.
+    notes = [*(gate.get("notes") or []), *((batch.facts.get("retrain") or {}).get("notes") or [])]
+    return found + [("Note", str(note)) for note in dict.fromkeys(notes)]
+
+
+def _mode(facts: Mapping[str, Any]) -> str:
+    """How it was judged; without a licence or a baseline, nothing was measured before the retrained model."""
+    gate = facts["gate"]
+    mode = str(gate.get("mode") or "fresh")
+    words = MODES.get(mode, mode)
+    if mode == "licensed" and all(is_reason(row) for row in gate.get("table") or []):
+        words = "Meant to be judged under licence, which could not be done. The reasons say why."
+    if not is_retrained(facts):
+        return words
+    return f"{words} Then a model was retrained without what was forgotten, and compared with others retrained so."
+
+
+def _drift(drift: Mapping[str, Any]) -> str:
+    parts = []
+    nights = finite(drift.get("nights"))
+    if nights is not None:
+        parts.append(several(round(nights), "night", "nights"))
+    if finite(drift.get("forgotten_share")) is not None:
+        parts.append(f"{percent(drift['forgotten_share'])} of the training data forgotten")
+    if finite(drift.get("distance")) is not None:
+        parts.append(f"distance {decimal(drift['distance'], 3)}")
+    return f"Since the last full training: {', '.join(parts) or 'not measured'}."
+
+
+def limits(batch: Batch) -> list[str]:
+    """What nobody may read into the page."""
+    found = [
+        "That nothing is left. It says how the new model behaves in the measurements above, on the data at hand. "
+        "Another attack could see more; this is no proof of forgetting.",
+        "That old copies are gone. Earlier versions of the data and of models, backups, exports and whatever was "
+        "computed from earlier recommendations may still hold the subjects.",
+        "Who asked. No person and no item is named here or in the files this page was made from.",
+        "That it is genuine. The page is not signed. What it says can be held against the ledger: `tru ledger verify`, "
+        "`tru ledger show`.",
+    ]
+    if (batch.facts.get("regimes") or {}).get("modalities"):
+        found.insert(
+            1,
+            "What layers may have kept of a revoked modality. Its features are checked to be gone; no audit looks "
+            "further.",
+        )
+    return found
+
+
+GLOSSARY = (
+    ("Champion", "The model that serves. It changes only after the gate said yes, or a person decided."),
+    ("Gate", "Compares the new model with what retraining gives, and refuses it if it is too far off on any side."),
+    ("Suppressed", "From the moment of the request: no personal list for a person, no list with the item."),
+    ("Pair", "One person and one item: a row of the data."),
+    ("Baseline", "A model retrained from scratch, made to compare with."),
+    ("Canaries", "Pairs withheld from training on purpose. Right after training the model cannot know them."),
+    ("AUC", "How often one kind of pair outranks another: 1 always, 0.5 as often as not, 0 never."),
+    ("Interval", "Where the true difference lies but for chance. All of it must be inside the allowed range."),
+    ("Drift", "How far many nights of unlearning have moved the champion away from its last full training."),
+)
