@@ -135,7 +135,7 @@ def facts(**more: Any) -> dict[str, Any]:
         **{"data_md5_before": BEFORE, "data_md5_after": AFTER, "forgotten": 62, "started": NIGHT.timestamp()},
         "regimes": {"users": 40, "items": 2, "interactions": 20},
         "check": {"passed": True, "expectations": 31},
-        "unlearn": {"method": "tru", "seconds": 0.28, "gamma": 1.5},
+        "unlearn": {"method": "tru", "seconds": 0.28, "gamma": {"users": 1.25, "items": 1.8}},
         "evaluate": {
             "mode": "fresh",
             "models": {
@@ -210,7 +210,7 @@ def licensed() -> Batch:
         seconds={"unlearn": 21.4, "retrain": 0.0, "total": 262.0},
         facts=facts(
             **{"gate": found, "evaluate": evaluate, "regimes": regimes, "forgotten": 19, "version": "3"},
-            unlearn={"method": "tru", "seconds": 21.4, "gamma": 1.5},
+            unlearn={"method": "tru", "seconds": 21.4, "gamma": {"users": 1.25, "items": 1.8}},
         ),
     )
 

@@ -81,7 +81,8 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
     verdict = found.verdict(settings.gate)
     words: dict[str, Any] = {**found.models(), "seconds": found.seconds, "verdict": verdict.word, "seeds": found.seeds}
     words["gate"] = verdict.to_dict()
-    words["retrained_seeds"] = [{k: v if v == v else None for k, v in row.items()} for row in found.retrained]
+    seeds = [evidence.metrics for evidence in found.retrained]
+    words["retrained_seeds"] = [{k: v if v == v else None for k, v in row.items()} for row in seeds]
     words["forgotten_pairs"] = found.pairs
     write_json(ws.metrics / "evaluate.json", words)
     rows = [(name, row["membership_auc"]) for name, row in found.models().items()]
@@ -118,7 +119,7 @@ def calibrated(model: TrainedModel, params: UnlearnParams) -> TrainedModel:
     """The freshly trained model with its calibrated strength, where the strength is to be calibrated."""
     model = model.with_facts(train_seconds=model.facts["seconds"], method="train")
     if params.strength == "canary" and model.data.canary.any():
-        model = model.with_facts(gamma=calibrate(model, params))
+        model = model.with_facts(gamma=calibrate(model, params).model_dump())
     return model
 
 
@@ -148,7 +149,8 @@ def log_comparison(ws: Workspace, found: Comparison, data_md5: str, key: str, se
     registry = Registry(ws)
     named = [("original", found.original), ("unlearned", found.unlearned)]
     named += [("retrained" if k == 0 else f"retrained-{k}", row) for k, row in enumerate(found.retrained)]
-    for name, row in named:
+    for name, evidence in named:
+        row = evidence.metrics if evidence else {}
         numbers = {metric: value for metric, value in row.items() if value == value}
         seconds = found.seconds[
             "retrain" if name.startswith("retrained") else {"original": "train"}.get(name, "unlearn")

@@ -14,9 +14,9 @@ from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage, evaluate
 from tru.models.base import ModelParams
 from tru.training import TrainParams, fit, refit
-from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.base import Strength, UnlearnParams, make
 from tru.unlearning.change import Change
-from tru.unlearning.tru import STRENGTHS, Tru, calibrate
+from tru.unlearning.tru import LEAST, MOST, Tru, calibrate
 
 TRAIN = TrainParams(epochs=15, min_epochs=15, patience=15, batch=256, learning_rate=1e-2, canaries=150)
 STRUCTURE = UnlearnParams(
@@ -39,7 +39,7 @@ def dataset():
 @cache
 def trained():
     model = fit(dataset(), ModelParams(width=32), TRAIN)
-    return model.with_facts(gamma=calibrate(model, UnlearnParams()))
+    return model.with_facts(gamma=calibrate(model, UnlearnParams()).model_dump())
 
 
 @pytest.fixture(scope="module")
@@ -235,32 +235,43 @@ class TestStrength:
 
     def test_a_number_is_used_as_it_is(self, model, retained):
         single, double = (Tru(UnlearnParams(strength=s)).unlearn(model, retained) for s in (0.9, 1.8))
-        assert (single.facts["gamma"], double.facts["gamma"]) == (0.9, 1.8)
+        assert single.facts["gamma"] == {"users": 0.9, "items": 0.9}
+        assert double.facts["gamma"] == {"users": 1.8, "items": 1.8}
         kept = ~Change.between(model.data, retained).emptied_items
         step = single.arrays["items"][kept] - model.arrays["items"][kept]
         assert np.allclose(double.arrays["items"][kept] - model.arrays["items"][kept], 2 * step, atol=1e-5)
 
     def test_the_strength_found_after_training_is_used(self, model, retained):
         assert Tru(UnlearnParams()).unlearn(model, retained).facts["gamma"] == model.facts["gamma"]
-        assert Tru(UnlearnParams()).strength(model.with_facts(gamma=1.875)) == 1.875
-        assert Tru(UnlearnParams(strength=0.5)).strength(model.with_facts(gamma=1.875)) == 0.5
+        found = Strength(users=1.2, items=1.9)
+        assert Tru(UnlearnParams()).strength(model.with_facts(gamma=found.model_dump())) == found
+        assert Tru(UnlearnParams(strength=0.5)).strength(model) == Strength(users=0.5, items=0.5)
+        assert Tru(UnlearnParams(strength=found)).strength(model) == found
+
+    def test_users_and_items_have_a_strength_of_their_own(self, model, retained):
+        base, users, items = (
+            Tru(UnlearnParams(strength=Strength(users=u, items=i))).unlearn(model, retained)
+            for u, i in ((1.0, 1.0), (2.0, 1.0), (1.0, 2.0))
+        )
+        assert np.array_equal(base.arrays["items"], users.arrays["items"])
+        assert not np.array_equal(base.patch, users.patch)
+        assert not np.array_equal(base.arrays["items"], items.arrays["items"])
 
     def test_a_model_without_one_is_calibrated_now(self, model):
         facts = {name: fact for name, fact in model.facts.items() if name != "gamma"}
-        assert Tru(UnlearnParams()).strength(replace(model, facts=facts)) == model.facts["gamma"]
+        assert Tru(UnlearnParams()).strength(replace(model, facts=facts)).model_dump() == model.facts["gamma"]
 
     def test_calibration_is_the_same_every_time(self, model):
         found = calibrate(model, UnlearnParams())
-        assert found == model.facts["gamma"]
-        assert found in STRENGTHS
-        assert found < max(STRENGTHS)
+        assert found.model_dump() == model.facts["gamma"]
+        assert all(LEAST < value < MOST for value in found.model_dump().values())
 
     def test_no_canary_is_no_calibration(self, model, retained):
         data = model.data
         bare = replace(model, facts={}, data=replace(data, canary=np.zeros_like(data.canary)))
         with pytest.raises(UnlearningError, match=r"no canary.*Set unlearn\.strength to a number.*train\.canaries"):
             Tru(UnlearnParams()).unlearn(bare, retained)
-        assert Tru(UnlearnParams(strength=1.25)).strength(bare) == 1.25
+        assert Tru(UnlearnParams(strength=1.25)).strength(bare) == Strength(users=1.25, items=1.25)
 
 
 class TestSuccession:

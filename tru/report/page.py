@@ -227,4 +227,8 @@ def _origin(batch: Batch) -> list[tuple[str, str]]:
 
 
 def _strength(method: Mapping[str, Any]) -> str:
-    return f", strength {decimal(method['gamma'], 2)}" if finite(method.get("gamma")) is not None else ""
+    """How much was taken back of what was attributed, as calibrated: for users' rows and for items'."""
+    gamma = method.get("gamma")
+    if not isinstance(gamma, Mapping):
+        return ""
+    return f", strength {decimal(gamma['users'], 2)} for users, {decimal(gamma['items'], 2)} for items"

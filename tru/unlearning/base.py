@@ -15,6 +15,19 @@ from tru.params import Params
 from tru.training import TrainParams
 
 
+class Strength(Params):
+    """How much of what was attributed is taken back: one scale for users' rows, one for items'."""
+
+    users: float = Field(gt=0, allow_inf_nan=False)
+    """Governs pairs of users with few edges, whose row is shaped by each of them."""
+    items: float = Field(gt=0, allow_inf_nan=False)
+    """Governs pairs of users with many edges, and users who are gone."""
+
+    def times(self, factor: float) -> Strength:
+        """Both, scaled."""
+        return Strength(users=self.users * factor, items=self.items * factor)
+
+
 class UnlearnParams(Params):
     """Unlearning: block ``unlearn`` of ``params.yaml``. Each intervention of TRU can be switched off."""
 
@@ -30,8 +43,9 @@ class UnlearnParams(Params):
     """Ranking fusion gate on the users who stay."""
     isolation: bool = True
     """Report and enforce that only rows of touched nodes move; off: a uniform reverse step on all layers follows."""
-    strength: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["canary"] = "canary"
-    """The scale gamma of the reverse; ``canary``: calibrated on the pairs that training withheld."""
+    strength: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Strength | Literal["canary"] = "canary"
+    """The scale gamma of the reverse, one number or ``users`` and ``items``; ``canary``: calibrated on the pairs that
+    training withheld."""
     ridge: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     """rho of the attribution."""
 
