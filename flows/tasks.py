@@ -9,15 +9,15 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import State, Task, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 
-from tru import night
+from flows import notices
+from tru import champion, night
 from tru.errors import TruError
 from tru.workspace import Workspace
 
@@ -49,6 +49,12 @@ def step(work: Callable[P, R]) -> Task[P, R]:
 
 
 @step
+def deadlines(workspace: str) -> None:
+    """Shout about requests whose day has passed or comes near."""
+    _do("deadlines", lambda: notices.deadlines(Workspace.find(workspace)), lambda _: "looked at")
+
+
+@step
 def claim(workspace: str) -> str | None:
     """Take over the open batch, or open one from everything queued; None if nothing is due."""
     return _do("claim", lambda: night.claim(Workspace.find(workspace)), _batch)
@@ -74,7 +80,7 @@ def unlearn(workspace: str, batch: str) -> Facts:
 
 @step
 def evaluate(workspace: str, batch: str) -> Facts:
-    """Retrain the baselines and measure everything; the long part of the night."""
+    """Measure everything, against models retrained tonight or the latest baseline: the long part of the night."""
     return _do("evaluate", lambda: night.evaluate(Workspace.find(workspace), batch), lambda _: "measured")
 
 
@@ -82,15 +88,15 @@ def evaluate(workspace: str, batch: str) -> Facts:
 def gate(workspace: str, batch: str) -> Facts:
     """Judge the candidate, and show the verdict on the Prefect page."""
     verdict = _do("gate", lambda: night.gate(Workspace.find(workspace), batch), _verdict)
-    _show("verdict", f"Verdict on the unlearned model of {batch}", verdict)
+    notices.verdict("verdict", f"Verdict on the unlearned model of {batch}", verdict)
     return verdict
 
 
 @step
 def retrain(workspace: str, batch: str) -> Facts:
-    """The way out when the gate says no: the retrained model becomes the candidate and is judged."""
+    """The way out when the gate says no: a model trained from scratch becomes the candidate and is judged."""
     verdict = _do("retrain", lambda: night.retrain(Workspace.find(workspace), batch), _verdict)
-    _show("verdict-retrained", f"Verdict on the retrained model of {batch}", verdict)
+    notices.verdict("verdict-retrained", f"Verdict on the retrained model of {batch}", verdict)
     return verdict
 
 
@@ -107,15 +113,28 @@ def close(workspace: str, batch: str) -> Facts:
 
 
 @step
-def hold(workspace: str, batch: str) -> Facts:
-    """Keep the champion and put the batch aside for a person to look at."""
-    return _do("hold", lambda: night.hold(Workspace.find(workspace), batch), _words)
+def hold(workspace: str, batch: str, reason: str | None = None) -> Facts:
+    """Keep the champion, put the batch aside for a person to look at, and call one."""
+    found = _do("hold", lambda: night.hold(Workspace.find(workspace), batch, reason), _words)
+    notices.held(batch, found["reasons"])
+    return found
 
 
 @step
 def train(workspace: str) -> Facts:
     """Train, measure and promote the first champion."""
     return _do("train", lambda: night.train(Workspace.find(workspace)), _words)
+
+
+@step
+def rollback(workspace: str, version: str | None, reason: str) -> Facts:
+    """Let an earlier version serve again."""
+    return _do("rollback", lambda: _rolled_back(Workspace.find(workspace), version, reason), _words)
+
+
+def _rolled_back(ws: Workspace, version: str | None, reason: str) -> Facts:
+    found = champion.rollback(ws, version, reason)
+    return {"version": found.version, "data_md5": found.tags.get("tru.data_md5")}
 
 
 def _do(name: str, work: Callable[[], R], tell: Callable[[R], str]) -> R:
@@ -158,23 +177,6 @@ def _crash_if_asked(name: str) -> None:
     """
     if os.environ.get("TRU_CRASH_AFTER") == name:
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _show(key: str, title: str, verdict: Facts) -> None:
-    """Put a verdict on the Prefect page: the numbers as a table, the reasons as text."""
-    rows: Sequence[Facts] = verdict.get("table", ())
-    create_table_artifact(key=key, description=title, table=[{k: _cell(v) for k, v in row.items()} for row in rows])
-    reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"]) or "- every margin is kept"
-    create_markdown_artifact(
-        key=f"{key}-reasons", description=title, markdown=f"# {title}: {verdict['verdict']}\n\n{reasons}\n"
-    )
-
-
-def _cell(value: object) -> object:
-    """A number as a person reads it; JSON knows neither NaN nor numpy's types."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _batch(batch: str | None) -> str:

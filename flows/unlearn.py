@@ -10,10 +10,14 @@ from typing import Any, cast
 from prefect import State, flow
 from prefect.states import Completed
 
-from flows import main, tasks, use_workspace
+from flows import approval, main, tasks, use_workspace
 from tru import night
+from tru.approval import is_released
 from tru.errors import ReleaseError
 from tru.workspace import Workspace
+
+NEITHER = "neither the unlearned nor the retrained model passed the gate"
+UNAPPROVED = "its candidate passed the gate, but has no approval"
 
 
 @flow(name="unlearn-nightly", persist_result=False)
@@ -29,6 +33,7 @@ def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict
     ws = Workspace.find(workspace)
     here = str(ws.root)
 
+    tasks.deadlines(here)
     batch = tasks.claim(here)
     if batch is None:
         return Completed(message="Nothing to do: no deletion request is due.", data={"batch": None})
@@ -36,14 +41,19 @@ def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict
     with night.open_lease(ws, batch):
         tasks.cut(here, batch)
         tasks.check(here, batch)
+        approval.refuse_without_a_page(ws, batch)
         tasks.unlearn(here, batch)
         tasks.evaluate(here, batch)
         verdict = tasks.gate(here, batch)
         if verdict["verdict"] != "pass":
             verdict = tasks.retrain(here, batch)
-        if verdict["verdict"] != "pass":
+        if verdict["verdict"] != "pass" and not is_released(ws, batch):
             tasks.hold(here, batch)
-            raise ReleaseError(_call_a_person(batch, verdict["reasons"]))
+            raise ReleaseError(_call_a_person(batch, NEITHER, verdict["reasons"]))
+        refusal = approval.ask(ws, batch, verdict)
+        if refusal is not None:
+            tasks.hold(here, batch, refusal)
+            raise ReleaseError(_call_a_person(batch, UNAPPROVED, [refusal]))
         tasks.promote(here, batch)
         return {"batch": batch, **tasks.close(here, batch)}
 
@@ -58,11 +68,10 @@ def run(ws: Workspace) -> dict[str, Any]:
     return cast(dict[str, Any], unlearn_nightly(workspace=str(ws.root)))  # Prefect unpacks the state
 
 
-def _call_a_person(batch: str, reasons: list[str]) -> str:
+def _call_a_person(batch: str, what: str, reasons: list[str]) -> str:
     return (
-        f"{batch} is held: neither the unlearned nor the retrained model passed the gate ({'; '.join(reasons)}). "
-        "The champion keeps serving and the subjects stay suppressed. Look at the verdict tables of this run; then "
-        "change the margins or the training in params.yaml, or the data, and let the batch run again: tru batch retry."
+        f"{batch} is held: {what} ({'; '.join(reasons)}). The champion keeps serving and the subjects stay suppressed. "
+        "`tru status` says what a person can do: mend the cause, then `tru batch retry`; or `tru batch release`."
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tru import services
+from tru import server, services
 from tru.errors import WorkspaceError
 from tru.services import Service, Services
 from tru.workspace import Workspace
@@ -155,6 +155,9 @@ def test_up_run_down(cleared, environment, tmp_path):
     scheduled = until(lambda: runs(page, state_type="SCHEDULED"))
     assert {run["auto_scheduled"] for run in scheduled} == {True}
     assert all("T02:30:00" in run["expected_start_time"] for run in scheduled)
+    weekly = until(lambda: runs(page, state_type="SCHEDULED", flow="baseline-weekly"))
+    assert all("T03:30:00" in run["expected_start_time"] for run in weekly)
+    assert server.watch(f"{page}/api") == []  # `tru up` has made the automations
 
     # A second terminal: nothing exported, the bare name.
     typed = subprocess.run(
@@ -189,10 +192,10 @@ def test_an_up_that_fails_names_the_log_and_leaves_nothing(cleared, environment)
     assert services.load(ws) is None
 
 
-def runs(page, state_type):
-    """The runs of unlearn-nightly that are in a state."""
+def runs(page, state_type, flow="unlearn-nightly"):
+    """The runs of a flow that are in a state."""
     wanted = {
-        "flows": {"name": {"any_": ["unlearn-nightly"]}},
+        "flows": {"name": {"any_": [flow]}},
         "flow_runs": {"state": {"type": {"any_": [state_type]}}},
         "limit": 3,
     }

@@ -1,14 +1,24 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from typer.testing import CliRunner
 
 from tests.workspaces import subjects
+from tru.champion import crown
+from tru.cli.main import app
 from tru.data.interactions import load_dataset
 from tru.errors import ModelError
 from tru.init import create
+from tru.release.registry import Registry
 from tru.requests.lifecycle import State
-from tru.requests.store import open_inbox
-from tru.status import as_words, read, recommendation
+from tru.requests.store import open_inbox, open_ledger
+from tru.settings import load_settings
+from tru.status import as_words, deadlines, read, recommendation, urgent
 
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NOTHING = {"deadlines": {}, "baseline": None, "drift": None, "licences": []}
 BATCH = {"id": "batch-20260101-01", "outcome": "unlearned", "verdict": "pass", "size": 3, "seconds": {}}
+DRIFT = {"nights": 3, "forgotten_share": 0.0123, "distance": 0.25}
 
 
 @pytest.fixture
@@ -17,9 +27,20 @@ def empty(tmp_path):
 
 
 def test_an_empty_workspace_has_no_champion_and_makes_no_store(empty):
-    assert read(empty) == {"champion": None, "requests": dict.fromkeys(State, 0), "last_batch": None}
+    assert read(empty) == {
+        "champion": None,
+        "requests": dict.fromkeys(State, 0),
+        "last_batch": None,
+        "deadlines": {"overdue": 0, "soon": 0, "next_due": None},
+        "baseline": None,
+        "drift": None,
+        "licences": [],
+    }
     assert not (empty.root / "mlflow.db").exists()
-    assert as_words(read(empty)).splitlines()[1].split() == ["requests", "none"]
+    words = as_words(read(empty))
+    assert words.splitlines()[1].split() == ["requests", "none"]
+    assert "baseline    none; make one: `tru baseline`" in words and "licences    none" in words
+    assert urgent(empty) == []
 
 
 def test_without_a_champion_nothing_is_recommended(empty):
@@ -33,15 +54,132 @@ def test_who_serves_and_what_waits(trained):
     assert found["champion"]["version"] == "1" and found["champion"]["deleted_through"] == 0
     assert found["champion"]["data_md5"].endswith(".dir")
     assert found["requests"]["queued"] == 6 and found["last_batch"] is None
+    assert found["drift"] == {"nights": 0, "forgotten_share": 0.0, "distance": 0.0}
     words = as_words(found)
     assert "version 1" in words and "6 queued" in words and "closed" not in words
 
 
-@pytest.mark.parametrize(("outcome", "says"), [("unlearned", False), ("held", True)])
-def test_a_held_batch_says_what_to_do(outcome, says):
-    words = as_words({"champion": None, "requests": {}, "last_batch": {**BATCH, "outcome": outcome}})
-    assert f"batch-20260101-01: {outcome}" in words
-    assert ("tru batch retry" in words) is says
+def file_aged(ws, *days):
+    """Requests that came in so many days ago."""
+    for n, age in enumerate(days):
+        open_inbox(ws).add("user", user=f"u-{n}", received=NOW - timedelta(days=age))
+
+
+def test_overdue_and_soon_due_requests_come_first(empty):
+    file_aged(empty, 31, 29, 29.5, 2)
+    assert deadlines(empty, NOW) == {"overdue": 1, "soon": 2, "next_due": "2026-11-22T12:00:00+00:00"}
+    lines = urgent(empty, NOW)
+    assert lines[0].startswith("OVERDUE: 1 request is past the day")
+    assert lines[1].startswith("DUE SOON: 2 requests are due")
+    assert "2026-11-22" in lines[2] and "`tru run`" in lines[2]
+
+
+def test_the_days_are_set_in_params(empty):
+    file_aged(empty, 8)
+    assert deadlines(empty, NOW)["soon"] == 0 and urgent(empty, NOW) == []
+    empty.params.write_text("requests: {due_days: 10, warn_days: 3}\n")
+    assert deadlines(empty, NOW)["soon"] == 1
+    empty.params.write_text("requests: {due_days: 7, warn_days: 3}\n")
+    assert deadlines(empty, NOW)["overdue"] == 1
+
+
+def hold(ws, **facts):
+    inbox = open_inbox(ws)
+    inbox.add("user", user="ann")
+    batch = inbox.claim("somebody").id
+    inbox.hold(batch, "somebody", "fail", {}, **facts)
+    return batch
+
+
+def test_a_held_batch_says_why_and_what_to_do(empty):
+    batch = hold(empty, held=["test/ndcg@20 0.20 is too low"])
+    words = "\n".join(urgent(empty))
+    assert f"HELD: {batch} waits for a person" in words and "because test/ndcg@20 0.20 is too low" in words
+    assert f"`tru report {batch}`" in words
+    assert "`tru batch retry`" in words and "`tru batch release --reason" in words and "Leave it" in words
+    assert "ann" not in words.replace("cannot", "").split()
+
+
+def test_a_held_batch_names_its_report_once_it_is_written(empty):
+    batch = hold(empty, gate={"reasons": ["no"]}, retrain=None)
+    report = empty.state / "reports" / f"{batch}.html"
+    report.parent.mkdir(parents=True)
+    report.touch()
+    words = "\n".join(urgent(empty))
+    assert str(report) in words and "because no" in words
+
+
+def test_a_batch_under_work_is_not_urgent(empty):
+    open_inbox(empty).add("user", user="ann")
+    open_inbox(empty).claim("somebody")
+    assert urgent(empty) == []
+
+
+def test_the_command_puts_what_is_urgent_first_and_in_red(empty):
+    open_inbox(empty).add("user", user="ann", received=datetime.now(UTC) - timedelta(days=40))
+    words = ["status", "--workspace", str(empty.root)]
+    shown = CliRunner().invoke(app, words, color=True, catch_exceptions=False).stdout
+    assert shown.startswith("\x1b[31m\x1b[1mOVERDUE: 1 request is")
+    assert "champion    none" in shown.splitlines()[2]
+    piped = CliRunner().invoke(app, words, catch_exceptions=False).stdout
+    assert piped.startswith("OVERDUE: 1 request is")
+
+
+def test_drift_is_what_the_gate_noted_of_the_champion(trained):
+    inbox = open_inbox(trained)
+    inbox.add("user", user="ann")
+    batch = inbox.claim("somebody")
+    inbox.advance(batch.id, "somebody", "gate", None, gate={"drift": DRIFT})
+    champion = Registry(trained).champion()
+    tags = {**champion.tags, "tru.method": "tru", "tru.batch": batch.id}
+    Registry(trained).tag(champion.version, tags)
+    assert read(trained)["drift"] == DRIFT
+    words = "3 nights unlearned, 1.2% of the trained pairs forgotten, at most 25% of the lists changed by that"
+    assert f"drift       {words}" in as_words(read(trained))
+
+    Registry(trained).tag(champion.version, {"tru.method": "baseline"})
+    crown(trained, champion.version, "baseline")
+    assert read(trained)["drift"]["nights"] == 0
+
+
+def test_the_baseline_and_the_licences_that_count(trained):
+    from tru.baseline import method_facts
+
+    granted = NOW - timedelta(days=5)
+    facts = {
+        **method_facts(trained.data, load_settings(trained)),
+        "regime": "user",
+        "size": 100,
+        "passed": True,
+        "reasons": [],
+        "table": [],
+        "granted": granted.isoformat(),
+        "expires": (granted + timedelta(days=35)).isoformat(),
+    }
+    open_ledger(trained).append("licence", "licence/1/user", **facts)
+    open_ledger(trained).append("licence", "licence/1/item", **{**facts, "regime": "item", "passed": False})
+    found = read(trained, NOW)
+    assert found["licences"] == [
+        {"regime": "user", "size": 100, "method": "tru", "expires": "2026-12-23T12:00:00+00:00"}
+    ]
+    assert "licences    user up to 100 until 2026-12-23" in as_words(found)
+    assert read(trained, NOW + timedelta(days=31))["licences"] == []
+
+    words = as_words({**found, "baseline": {"version": "4", "age_days": 2.25}})
+    assert "baseline    version 4, 2.2 days old" in words
+
+
+def test_a_damaged_baseline_does_not_silence_the_status(trained):
+    from tru.baseline import folder
+
+    folder(trained).mkdir(parents=True)
+    (folder(trained) / "baseline.npz").write_bytes(b"not an array")
+    assert read(trained)["baseline"] is None
+
+
+def test_a_batch_that_ended_is_one_line():
+    words = as_words({"champion": None, "requests": {}, "last_batch": BATCH, **NOTHING})
+    assert "last batch  batch-20260101-01: unlearned, verdict pass, 3 requests" in words
 
 
 def test_a_stranger_gets_what_is_popular(trained):

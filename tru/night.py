@@ -7,6 +7,8 @@ inbox and in the batch's folder, destroyed when the batch closes; results hold i
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from tru.baseline import forget_rows, latest
+from tru.champion import crown
 from tru.data.checks import check_cut, check_raw
 from tru.data.forget import ForgetSet
 from tru.data.forget import cut as cut_dataset
@@ -21,15 +25,19 @@ from tru.data.interactions import load_dataset, save_dataset
 from tru.errors import ModelError, RequestError, UnlearningError
 from tru.evaluation.audits import Stage
 from tru.evaluation.audits import evaluate as measure
+from tru.evaluation.report import nested
+from tru.judgement import baseline_ndcg, drift, drifted, in_full, refused, window
 from tru.models.trained import TrainedModel
-from tru.release.registry import CHALLENGER, CHAMPION, Registry
+from tru.release.registry import Registry
 from tru.release.versions import DataVersions
-from tru.requests.lifecycle import State
+from tru.report import write as write_report
+from tru.requests.ledger import Kind
+from tru.requests.lifecycle import Batch, State
 from tru.requests.owner import this_owner
-from tru.requests.store import open_inbox
+from tru.requests.store import open_inbox, open_ledger
 from tru.run import Run
 from tru.settings import load_settings
-from tru.stages import clear, flat, log_comparison, write_json
+from tru.stages import clear, flat
 from tru.unlearning.base import make
 from tru.workspace import Workspace
 
@@ -106,6 +114,7 @@ def cut(ws: Workspace, batch: str) -> str:
         "regimes": _sizes(run.forget),
         "started": run.notes["started"],
     }
+    _enter(ws, "data", batch, batch=batch, before=run.notes["data_md5"], after=md5, forgotten=run.forget.size)
     run.finish("cut", State.CUT, **facts)
     return md5
 
@@ -139,9 +148,15 @@ def unlearn(ws: Workspace, batch: str) -> dict[str, Any]:
     if not run.forget.is_empty:
         settings = load_settings(ws)
         try:
-            make(settings.unlearn, settings.train).unlearn(run.champion, run.after).save(run.folder / "unlearned")
-            facts = TrainedModel.load(run.folder / "unlearned").facts
-            found = {"method": settings.unlearn.method, "seconds": facts["seconds"]}
+            candidate = make(settings.unlearn, settings.train).unlearn(run.champion, run.after)
+            candidate = drifted(run.champion, candidate)
+            candidate.save(run.folder / "unlearned")
+            found = {"method": settings.unlearn.method, "seconds": candidate.facts["seconds"]}
+            found |= {
+                "gamma": candidate.facts.get("gamma"),
+                "drift": drift(candidate),
+                "digest": run.digest("unlearned"),
+            }
         except UnlearningError as error:
             found["reason"] = str(error)
     run.finish("unlearn", State.UNLEARNED, unlearn=found)
@@ -149,38 +164,66 @@ def unlearn(ws: Workspace, batch: str) -> dict[str, Any]:
 
 
 def evaluate(ws: Workspace, batch: str) -> dict[str, Any]:
-    """Train the baselines on what stays and measure everything; the long part of the night."""
+    """Decide how the candidate is to be judged, retrain the baselines if so, and measure everything."""
     run = Run(ws, batch)
     if run.is_done("evaluate"):
         return dict(run.facts["evaluate"])
-    found: dict[str, Any] = {"models": {}, "seconds": {}}
+    found: dict[str, Any] = {"mode": "none", "models": {}, "seconds": {}}
     if not run.forget.is_empty:
-        comparison = run.compare()
-        settings = load_settings(ws)
-        log_comparison(ws, comparison, run.facts["data_md5_after"], run.key, settings)
-        write_json(run.folder / "comparison.json", vars(comparison))
-        found = {"models": comparison.models(), "seconds": comparison.seconds, "pairs": comparison.pairs}
+        found = _measured(run, fresh=run.plan.mode == "fresh")
     run.finish("evaluate", None, evaluate=found)
     return found
+
+
+def _measured(run: Run, *, fresh: bool) -> dict[str, Any]:
+    started = time.monotonic()
+    comparison = run.compare(fresh=fresh)
+    models, seconds = comparison.models(), dict(comparison.seconds)
+    if not fresh and (baseline := latest(run.ws)):
+        models["baseline"] = nested(baseline.metrics[0])
+    training = (seconds["retrain"] or 0.0) * len(comparison.retrained)
+    seconds["audit"] = round(max(time.monotonic() - started - training, 0.0), 3)
+    return {
+        "mode": run.plan.mode,
+        "plan": run.plan.to_dict(),
+        "models": models,
+        "seconds": seconds,
+        "pairs": comparison.pairs,
+        "profiles": comparison.profiles(),
+    }
 
 
 def gate(ws: Workspace, batch: str) -> dict[str, Any]:
     """Ask the gate about the candidate.
 
     Returns:
-        ``verdict`` (pass or fail), ``reasons``, ``table``.
+        The verdict (see :meth:`tru.evaluation.verdict.Verdict.to_dict`) with cost, licences and drift.
     """
     run = Run(ws, batch)
     if run.is_done("gate"):
         return dict(run.facts["gate"])
     if run.forget.is_empty:
-        found: dict[str, Any] = {"verdict": "pass", "reasons": [NOTHING], "table": []}
+        found: dict[str, Any] = {"verdict": "pass", "mode": "none", "reasons": [NOTHING], "table": [], "notes": []}
     elif run.facts["unlearn"]["method"] == "none":
-        found = {"verdict": "fail", "reasons": [run.facts["unlearn"]["reason"]], "table": []}
+        reason = run.facts["unlearn"]["reason"]
+        found = {"verdict": "fail", "mode": "none", "reasons": [reason], "table": [], "notes": []}
     else:
-        found = run.comparison.verdict(load_settings(ws).gate).to_dict()
+        found = _verdict(run)
+    _enter_verdict(run, "unlearned", found)
     run.finish("gate", State.GATED, gate=found, retrain=None)  # a retried batch forgets its earlier fallback
     return found
+
+
+def _verdict(run: Run) -> dict[str, Any]:
+    params, drifted_by = load_settings(run.ws).gate, run.facts["unlearn"]["drift"]
+    if not run.plan.can_judge:
+        return refused(run.plan, drifted_by, params)
+    past = window(run.ws, params)
+    if run.plan.mode == "fresh":
+        verdict = run.comparison.verdict(params, past)
+    else:
+        verdict = run.comparison.licensed_verdict(params, baseline_ndcg(latest(run.ws)), past)
+    return in_full(verdict, run.plan, drifted_by, params)
 
 
 def retrain(ws: Workspace, batch: str) -> dict[str, Any]:
@@ -188,8 +231,12 @@ def retrain(ws: Workspace, batch: str) -> dict[str, Any]:
     run = Run(ws, batch)
     if run.is_done("retrain"):
         return dict(run.facts["retrain"])
+    measured = run.facts["evaluate"]
+    if not run.comparison.retrained:  # judged under a licence so far
+        measured = {**_measured(run, fresh=True), "mode": measured["mode"]}
     found = run.comparison.fallback_verdict(load_settings(ws).gate).to_dict()
-    run.finish("retrain", State.GATED, retrain=found)
+    _enter_verdict(run, "retrained", found)
+    run.finish("retrain", State.GATED, retrain=found, evaluate=measured)
     return found
 
 
@@ -204,22 +251,26 @@ def promote(ws: Workspace, batch: str) -> str:
     if run.is_done("promote"):
         return str(run.facts["version"])
     verdict = run.facts["retrain"] or run.facts["gate"]
-    if verdict["verdict"] != "pass":
+    released = run.facts.get("released")
+    if verdict["verdict"] != "pass" and not released:
         raise ModelError(f"{batch} has not passed the gate, so nothing of it can be promoted.")
     champion = registry.champion()
     if run.forget.is_empty and champion is not None:
         run.finish("promote", None, version=champion.version, outcome="not found")
         return champion.version
     folder, method = run.passed()
-    numbers = run.comparison.retrained[0] if method == "retrain" else run.comparison.unlearned
+    _refuse_swapped(run, method)
+    numbers = run.comparison.rows()["retrained" if method == "retrain" else "unlearned"]
     tags = {
         "tru.data_md5": run.facts["data_md5_after"],
         "tru.git_commit": DataVersions(ws).git_commit() or "none",
         "tru.batch": batch,
         "tru.method": method,
-        "tru.verdict": "pass",
+        "tru.verdict": "released" if released else "pass",
         "tru.deleted_through": str(run.batch.sequence),
     }
+    outcome: Literal["unlearned", "retrained"] = "retrained" if method == "retrain" else "unlearned"
+    why: Literal["unlearned", "retrained", "released"] = "released" if released else outcome
     run_id = registry.log_run(
         f"candidate {batch}",
         key=f"{run.key}/candidate-{method}",
@@ -228,11 +279,11 @@ def promote(ws: Workspace, batch: str) -> str:
         params=flat(load_settings(ws).model_dump(include={"model", "train", "unlearn", "gate"})),
         tags=tags,
         model_dir=folder,
+        artifacts=[run.report()],
     )
     version = registry.register(run_id, tags)
-    registry.set_alias(CHALLENGER, version.version)
-    registry.set_alias(CHAMPION, version.version)
-    outcome = "retrained" if method == "retrain" else "unlearned"
+    crown(ws, version.version, why, batch=batch, mode=verdict.get("mode"))
+    forget_rows(ws, run.forget.users)
     run.finish("promote", State.PROMOTED, version=version.version, outcome=outcome)
     return version.version
 
@@ -243,17 +294,30 @@ def close(ws: Workspace, batch: str) -> dict[str, Any]:
     clear(run.folder)
     facts = run.facts
     outcome = facts["outcome"]
-    verdict: Literal["pass"] | None = None if outcome == "not found" else "pass"
+    word: Literal["pass", "fail"] = "fail" if facts.get("released") else "pass"
+    verdict = None if outcome == "not found" else word
     seconds = _seconds(facts)
+    size, version = run.batch.size, facts["version"]
+    _enter(ws, "batch", f"{batch}/closed", batch=batch, outcome=outcome, verdict=verdict, size=size, version=version)
     run.inbox.close(batch, run.owner, outcome, verdict, seconds)
-    return {"outcome": outcome, "verdict": verdict or "none", "version": facts["version"], "size": run.batch.size}
+    write_report(ws, batch)
+    return {"outcome": outcome, "verdict": verdict or "none", "version": version, "size": size}
 
 
-def hold(ws: Workspace, batch: str) -> dict[str, Any]:
-    """Both candidates failed: the champion stays, suppression protects the subjects, a person is called."""
+def hold(ws: Workspace, batch: str, reason: str | None = None) -> dict[str, Any]:
+    """The champion stays, suppression protects the subjects, a person is called.
+
+    Args:
+        ws: the workspace.
+        batch: which.
+        reason: why, if not because both candidates failed.
+    """
     run = Run(ws, batch)
-    run.inbox.hold(batch, run.owner, "fail", _seconds(run.facts))
-    return {"outcome": "held", "reasons": run.facts["retrain"]["reasons"]}
+    reasons = [reason] if reason else list((run.facts["retrain"] or run.facts["gate"])["reasons"])
+    _enter(ws, "batch", f"{batch}/held/{_short(reasons)}", batch=batch, outcome="held", reasons=reasons)
+    run.inbox.hold(batch, run.owner, "fail", _seconds(run.facts), held=reasons)
+    write_report(ws, batch)
+    return {"outcome": "held", "reasons": reasons}
 
 
 def retry(ws: Workspace) -> str:
@@ -265,13 +329,72 @@ def retry(ws: Workspace) -> str:
     Raises:
         RequestError: no batch is held.
     """
-    inbox = open_inbox(ws)
-    opened = inbox.open_batch()
+    opened = _held(ws)
+    for name in ("unlearned", "retrained", "comparison"):
+        clear(ws.batches / opened.id / name)
+    Run(ws, opened.id).start_from(Registry(ws).champion())
+    return open_inbox(ws).retry(opened.id, step="check").id
+
+
+def release(ws: Workspace, reason: str) -> dict[str, Any]:
+    """A person takes it on themselves: the held batch's model serves although the gate, or another person, said no.
+
+    It is the retrained model, whose forgetting is exact by construction; where the unlearned one had passed the gate
+    and only its approval was refused, it is that one. The exact checks cannot be overruled.
+
+    Raises:
+        RequestError: no batch is held, or the reason is empty.
+        ModelError: there is no such model, or it violates an exact check.
+    """
+    if not reason.strip():
+        raise RequestError("say why: the ledger keeps the reason, together with the gate's no.")
+    batch = _held(ws).id
+    run = Run(ws, batch)
+    verdict = run.facts["retrain"] or run.facts["gate"]
+    if verdict["verdict"] != "pass" and not run.facts["retrain"]:
+        raise ModelError(f"{batch} has no retrained model to release. Let it run again: `tru batch retry`, `tru run`.")
+    exact = run.comparison.exact_retrained if run.facts["retrain"] else run.comparison.exact
+    if broken := [words for words, count in exact.items() if count]:
+        raise ModelError(f"{batch} cannot be released: {'; '.join(broken)}. Let it run again: `tru batch retry`.")
+    run.inbox.lift(batch, run.owner, LEASE_SECONDS)
+    with open_lease(ws, batch):
+        _enter(ws, "batch", f"{batch}/released/{_short([reason])}", batch=batch, outcome="released", reasons=[reason])
+        Run(ws, batch).finish("retrain" if run.facts["retrain"] else "gate", None, released=reason)
+        promote(ws, batch)
+        return {"batch": batch, **close(ws, batch)}
+
+
+def _held(ws: Workspace) -> Batch:
+    opened = open_inbox(ws).open_batch()
     if opened is None or opened.outcome != "held":
         raise RequestError("no batch is held. See `tru status`.")
-    clear(ws.batches / opened.id / "unlearned")
-    clear(ws.batches / opened.id / "retrained")
-    return inbox.retry(opened.id, step="check").id
+    return opened
+
+
+def _refuse_swapped(run: Run, method: str) -> None:
+    """See that the model about to serve is the one that the gate judged; otherwise have it made anew."""
+    if method == "retrain" or run.digest("unlearned") == run.facts["unlearn"]["digest"]:
+        return
+    clear(run.folder / "unlearned")
+    run.finish("check", None)
+    raise ModelError(
+        f"the unlearned model of {run.id} is not the one that the gate judged, so nothing was promoted. Find out who "
+        "changed its files; the next run makes it anew."
+    )
+
+
+def _enter_verdict(run: Run, candidate: str, found: dict[str, Any]) -> None:
+    words = {name: found.get(name) for name in ("verdict", "mode", "reasons", "licences", "drift")}
+    _enter(run.ws, "verdict", f"{run.id}/{candidate}/{_short(found)}", batch=run.id, candidate=candidate, **words)
+
+
+def _enter(ws: Workspace, kind: Kind, key: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    open_ledger(ws).append(kind, key, **facts)
+
+
+def _short(words: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    """Names an entry by what it says, so that a repeated step writes it once and a retried batch writes its own."""
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def train(ws: Workspace) -> dict[str, Any]:
@@ -307,7 +430,7 @@ def train(ws: Workspace) -> dict[str, Any]:
         model_dir=ws.artifacts / "original",
     )
     version = registry.register(run_id, tags)
-    registry.set_alias(CHAMPION, version.version)
+    crown(ws, version.version, "trained")
     return {"version": version.version, "data_md5": md5, **{k: round(v, 4) for k, v in numbers.items()}}
 
 
@@ -325,12 +448,10 @@ def _seconds(facts: dict[str, Any]) -> dict[str, float]:
     """``unlearn``, ``retrain`` (one baseline, the median) and ``total`` since the claim; 0 for what did not happen."""
     return {
         "unlearn": facts["unlearn"]["seconds"] or 0.0,
-        "retrain": facts["evaluate"]["seconds"].get("retrain", 0.0),
+        "retrain": facts["evaluate"]["seconds"].get("retrain") or 0.0,
         "total": round(time.time() - facts["started"], 3),
     }
 
 
 def _fingerprint(file: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]

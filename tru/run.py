@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -16,13 +17,16 @@ from tru.data.prepare import Prepared, prepare
 from tru.errors import RequestError
 from tru.evaluation.audits import Stage
 from tru.evaluation.report import Comparison, compare
+from tru.evaluation.verdict import SAME_MODEL
+from tru.judgement import Plan, plan
 from tru.models.trained import TrainedModel
-from tru.release.registry import Registry
+from tru.release.registry import ModelVersion, Registry
+from tru.report import render
 from tru.requests.lifecycle import Batch, DeletionRequest, Regime, State
 from tru.requests.owner import this_owner
 from tru.requests.store import open_inbox
 from tru.settings import load_settings
-from tru.stages import calibrated, clear, digest, retrained, write_json
+from tru.stages import calibrated, clear, digest, log_comparison, retrained, write_json
 from tru.workspace import Workspace
 
 STEPS = ("claim", "cut", "check", "unlearn", "evaluate", "gate", "retrain", "promote", "close")
@@ -73,6 +77,10 @@ class Run:
         notes = {"data_md5": md5, "started": time.time(), "champion": champion.version if champion else None}
         write_json(self.folder / "notes.json", notes)
 
+    def start_from(self, champion: ModelVersion | None) -> None:
+        """Unlearn from this version instead: the champion may have changed while the batch was held."""
+        write_json(self.folder / "notes.json", {**self.notes, "champion": champion.version if champion else None})
+
     @cached_property
     def notes(self) -> dict[str, Any]:
         """What :meth:`keep_before` wrote down."""
@@ -102,20 +110,47 @@ class Run:
         """The data without the batch."""
         return prepare(load_dataset(self.ws.data), self.champion.recipe.canary_rate)
 
-    def compare(self) -> Comparison:
-        """Train the baselines (kept in the batch's folder) and measure all models."""
-        settings = load_settings(self.ws)
-        count = settings.gate.baselines
-        baselines = retrained(self.champion, self.after, settings.train, count, self.folder / "retrained")
-        stage = Stage.of(prepare(load_dataset(self.before), self.champion.recipe.canary_rate), self.after)
-        place = self.folder / "unlearned"
-        candidate = TrainedModel.load(place) if self.facts["unlearn"]["method"] != "none" else None
-        return compare(stage, self.champion, candidate, baselines)
-
     @cached_property
+    def plan(self) -> Plan:
+        """How the candidate is to be judged: as chosen when it was measured."""
+        recorded = self.facts.get("evaluate", {}).get("plan")
+        return Plan(**recorded) if recorded else plan(self.ws, self.champion, self.forget, load_settings(self.ws))
+
+    @property
+    def candidate(self) -> TrainedModel | None:
+        """The unlearned model, if the method could make one."""
+        return TrainedModel.load(self.folder / "unlearned") if self.facts["unlearn"]["method"] != "none" else None
+
+    def compare(self, *, fresh: bool) -> Comparison:
+        """Measure all models; ``fresh``: after training the baselines, which are kept in the batch's folder."""
+        settings = load_settings(self.ws)
+        place, candidate = self.folder / "retrained", self.candidate
+        baselines = (
+            retrained(self.champion, self.after, settings.train, settings.gate.baselines, place) if fresh else []
+        )
+        stage = Stage.of(prepare(load_dataset(self.before), self.champion.recipe.canary_rate), self.after)
+        found = compare(stage, self.champion, candidate, baselines, own=not fresh and self.plan.can_judge)
+        if candidate is not None:
+            found.exact[SAME_MODEL] = int(self.digest("unlearned") != self.facts["unlearn"]["digest"])
+        found.save(self.folder / "comparison")
+        log_comparison(self.ws, found, self.facts["data_md5_after"], self.key, settings)
+        return found
+
+    def digest(self, name: str) -> str:
+        """Hash of the parameters of one of the batch's models."""
+        return hashlib.sha256((self.folder / name / "arrays.npz").read_bytes()).hexdigest()
+
+    @property
     def comparison(self) -> Comparison:
-        """What ``evaluate`` measured."""
-        return Comparison(**json.loads((self.folder / "comparison.json").read_text()))
+        """What was measured last."""
+        return Comparison.load(self.folder / "comparison")
+
+    def report(self) -> Path:
+        """The batch's report as it stands, as a file to log with the version."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "report.html"
+        file.write_text(render(self.batch, self.inbox.recent(30)), encoding="utf-8")
+        return file
 
     def passed(self) -> tuple[Path, str]:
         """The model directory that passed the gate, and its method."""

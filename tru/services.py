@@ -17,13 +17,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+from tru import server
 from tru.errors import WorkspaceError
 from tru.workspace import Workspace
 
@@ -111,9 +110,9 @@ def prefect_environment(ws: Workspace, address: str | None = None) -> dict[str, 
         address: the API to use; else that of a running `tru up`; else Prefect starts a temporary server.
     """
     address = address or prefect_address(ws)
-    server = {"PREFECT_API_URL": address} if address else {"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true"}
+    place = {"PREFECT_API_URL": address} if address else {"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true"}
     return {
-        **server,
+        **place,
         "TRU_WORKSPACE": str(ws.root),
         "PREFECT_HOME": str(ws.state / "prefect"),
         "PREFECT_PLUGINS_ENABLED": "true",
@@ -161,20 +160,21 @@ def _start(ws: Workspace, prefect_port: int, mlflow_port: int, tell: Tell) -> Se
     port = free_port(prefect_port)
     page = f"http://{HOST}:{port}"
     starter = _Starter(ws, Services(secrets.token_hex(16)), f"{page}/api")
-    server = starter.launch("prefect-server", _prefect("server", "start", "--host", HOST, "--port", str(port)), page)
+    prefect = starter.launch("prefect-server", _prefect("server", "start", "--host", HOST, "--port", str(port)), page)
     mlflow = _launch_mlflow(starter, mlflow_port, port)
     tell("Prefect server: starting")
-    starter.wait(server, lambda: _answers(f"{page}/api/health"))
+    starter.wait(prefect, lambda: server.answers(f"{page}/api/health"))
     tell("Prefect server: healthy; making work pool and deployments")
     starter.finish("deploy", _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite"))
     starter.finish("deploy", _prefect("--no-prompt", "deploy", "--all", "--prefect-file", str(_prefect_file(ws))))
+    server.watch(f"{page}/api")
     # Only now: a worker that polls while deployments are written can lock Prefect's SQLite for a minute.
     worker = starter.launch("prefect-worker", _prefect("worker", "start", "--pool", POOL, "--type", "process"))
     tell("Prefect worker: starting")
-    starter.wait(worker, lambda: _has_worker(f"{page}/api"))
+    starter.wait(worker, lambda: server.has_worker(f"{page}/api", POOL))
     if mlflow is not None:
         tell("MLflow page: starting")
-        starter.wait(mlflow, lambda: _answers(f"{mlflow.address}/health"))
+        starter.wait(mlflow, lambda: server.answers(f"{mlflow.address}/health"))
     return starter.complete()
 
 
@@ -331,26 +331,6 @@ def free_port(wanted: int, taken: int | None = None) -> int:
     raise WorkspaceError(
         f"no free port from {wanted} to {wanted + 99}. Name another with --prefect-port or --mlflow-port."
     )
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _has_worker(api: str) -> bool:
-    """Whether a worker of our pool has reported to the server."""
-    ask = urllib.request.Request(
-        f"{api}/work_pools/{POOL}/workers/filter", data=b"{}", headers={"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(ask, timeout=5) as reply:
-            return any(worker["status"] == "ONLINE" for worker in json.load(reply))
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 @contextlib.contextmanager

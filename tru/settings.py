@@ -5,12 +5,14 @@ from __future__ import annotations
 import yaml
 from pydantic import ValidationError
 
+from tru.baseline import BaselineParams
 from tru.data.forget import ForgetParams
 from tru.data.synthetic import DataParams
 from tru.errors import WorkspaceError
 from tru.evaluation.gate import GateParams
 from tru.models.base import ModelParams
 from tru.params import Params
+from tru.requests.lifecycle import RequestParams
 from tru.training import TrainParams
 from tru.unlearning.base import UnlearnParams
 from tru.workspace import Workspace
@@ -31,6 +33,10 @@ class Settings(Params):
     """How to forget."""
     gate: GateParams = GateParams()
     """When a candidate may serve."""
+    baseline: BaselineParams = BaselineParams()
+    """The weekly baseline and its rehearsal."""
+    requests: RequestParams = RequestParams()
+    """How long a subject may wait."""
 
 
 def load_settings(workspace: Workspace) -> Settings:

@@ -11,7 +11,9 @@ from tru.cli.main import QUIET, app
 TRU = Path(sys.executable).with_name("tru")
 COMMANDS = [
     *(["init"], ["train"], ["run"], ["status"], ["recommend"], ["stage"], ["demo"], ["up"], ["down"]),
-    *(["batch"], ["batch", "retry"], ["data"], ["data", "import"], ["data", "generate"], ["data", "show"]),
+    *(["batch"], ["batch", "retry"], ["batch", "release"], ["rollback"], ["baseline"], ["report"]),
+    *(["ledger"], ["ledger", "show"], ["ledger", "verify"]),
+    *(["data"], ["data", "import"], ["data", "generate"], ["data", "show"]),
     *(["requests"], ["requests", "add"], ["requests", "import"], ["requests", "list"], ["requests", "show"]),
     ["requests", "withdraw"],
 ]

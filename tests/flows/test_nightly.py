@@ -55,7 +55,11 @@ def test_a_night_from_the_request_to_the_promoted_model(trained):
     }
 
     status = read(trained, "status")
-    assert set(status) == {"champion", "requests", "last_batch"}
+    assert set(status) == {
+        *("champion", "requests", "last_batch", "deadlines", "baseline", "drift", "licences"),
+    }
+    assert status["deadlines"] == {"overdue": 0, "soon": 0, "next_due": None}
+    assert status["drift"]["nights"] == 1 and 0 < status["drift"]["forgotten_share"] < 0.2
     assert set(status["champion"]) == {"version", "data_md5", "deleted_through"}
     assert status["champion"]["version"] == "2" and status["champion"]["deleted_through"] == 6
     assert status["champion"]["data_md5"] not in (None, md5)
@@ -83,6 +87,9 @@ def test_a_night_from_the_request_to_the_promoted_model(trained):
     tags = Registry(trained).champion().tags
     assert tags["tru.batch"] == found["batch"] and tags["tru.method"] == "tru" and tags["tru.verdict"] == "pass"
     assert Registry(trained).champion().aliases == ("challenger", "champion")
+    assert "ledger intact" in tru(trained, "ledger", "verify", "--against")
+    with pytest.raises(ReleaseError, match=r"would come back with it\. Eligible versions: none"):
+        tru(trained, "rollback", "1")
 
     assert run(trained) == {"batch": None}
 
@@ -129,6 +136,50 @@ def test_a_batch_that_fails_twice_is_held_until_somebody_mends_it(trained):
     assert remains(trained, wanted) == [] and named_in_inbox(trained, wanted) == 0
     with pytest.raises(RequestError, match="no batch is held"):
         tru(trained, "batch", "retry")
+
+
+def test_a_person_releases_a_held_batch_and_the_ledger_says_why(trained):
+    change(trained, "gate", utility_margin=-1.0)
+    wanted = subjects(trained)
+    file_requests(trained, wanted)
+    with pytest.raises(ReleaseError, match="is held"):
+        run(trained)
+    held = read(trained, "status")["last_batch"]["id"]
+
+    with pytest.raises(ReleaseError, match="names a subject"):
+        tru(trained, "batch", "release", "--reason", f"{wanted[0].user} must go")
+    assert CliRunner().invoke(app, ["batch", "release", "--workspace", str(trained.root)]).exit_code == 2
+    said = tru(trained, "batch", "release", "--reason", "a small loss is better than a late answer")
+
+    assert said.strip() == f"{held}: released; version 2 is champion."
+    status = read(trained, "status")
+    assert {state: n for state, n in status["requests"].items() if n} == {"closed": 6}
+    assert (status["last_batch"]["outcome"], status["last_batch"]["verdict"]) == ("retrained", "fail")
+    assert remains(trained, wanted) == [] and named_in_inbox(trained, wanted) == 0
+    reigns = read(trained, "ledger", "show", "--kind", "champion")["entries"]
+    assert [(e["facts"]["version"], e["facts"]["why"]) for e in reigns] == [("1", "trained"), ("2", "released")]
+    assert "a small loss is better" in tru(trained, "ledger", "show", "--json")
+    assert "ledger intact" in tru(trained, "ledger", "verify", "--against")
+    assert [v["version"] for v in read(trained, "rollback", "--list")] == ["2"]
+    with pytest.raises(RequestError, match="no batch is held"):
+        tru(trained, "batch", "release", "--reason", "again")
+
+
+def test_a_release_that_was_killed_is_finished_by_the_next_run(trained, monkeypatch):
+    from tru import night
+
+    change(trained, "gate", utility_margin=-1.0)
+    file_requests(trained, subjects(trained))
+    with pytest.raises(ReleaseError, match="is held"):
+        run(trained)
+    with monkeypatch.context() as crash:
+        crash.setattr(night, "close", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tru(trained, "batch", "release", "--reason", "a late answer is worse")
+
+    assert champion(trained) == "2"
+    assert run(trained)["outcome"] == "retrained"
+    assert champion(trained) == "2" and read(trained, "status")["last_batch"]["verdict"] == "fail"
 
 
 def test_data_that_grew_is_retrained_and_the_next_night_unlearns_again(trained):

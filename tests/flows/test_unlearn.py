@@ -9,16 +9,18 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import psutil
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 
-from flows import tasks
+from flows import approval, tasks
 from flows.unlearn import run, unlearn_nightly
 from tru import night
 from tru.errors import RequestError, TruError
+from tru.requests.store import open_inbox
 
 FLOW = [sys.executable, "-m", "flows.unlearn"]
 
@@ -65,17 +67,42 @@ class Script:
             "retrain": self._verdict(retrain),
             "promote": "7",
             "close": {"outcome": "unlearned"},
-            "hold": {"outcome": "held"},
+            "hold": {"outcome": "held", "reasons": ["a reason"]},
         }
 
     def _verdict(self, verdict):
-        reasons = [] if verdict == "pass" else ["ndcg@20 0.81 of retrained, needs 0.99"]
-        table = [{"measure": "ndcg@20", "unlearned": 0.123456, "retrained": float("nan"), "passed": verdict == "pass"}]
-        return {"verdict": verdict, "reasons": reasons, "table": table}
+        passed = verdict == "pass"
+        row = {
+            "name": "test/ndcg@20",
+            "group": "users",
+            "value": 0.123456,
+            "reference": float("nan"),
+            "difference": -0.1,
+            "interval": [-0.2, 0.0],
+            "low": None,
+            "high": None,
+            "margin": 0.03,
+            "n": 40,
+            "judged": True,
+            "passed": passed,
+            "fault": None if passed else "utility",
+            "words": "test/ndcg@20 0.1235",
+        }
+        return {
+            "verdict": verdict,
+            "mode": "licensed",
+            "reasons": [] if passed else ["ndcg@20 0.81 of retrained, needs 0.99"],
+            "table": [row, {**row, "judged": False}],
+            "cost": {"expected_seconds": 7200, "budget_seconds": 1800, "words": "Retraining takes two hours."},
+            "licences": ["licence/users"],
+            "drift": {"nights": 3, "forgotten_share": 0.0123, "distance": 0.2},
+            "notes": ["5 users are too few for a test."],
+        }
 
     def step(self, name):
-        def work(ws, batch=None):
+        def work(ws, batch=None, reason=None):
             self.calls.append(name)
+            self.reason = reason
             if self.errors.get(name):
                 raise self.errors[name].pop(0)
             return self.answers[name]
@@ -120,10 +147,25 @@ def test_the_verdict_is_on_the_prefect_page(play):
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id={"any_": [run_id]}))
     shown = {artifact.key: artifact.data for artifact in artifacts}
-    assert json.loads(shown["verdict"]) == [
-        {"measure": "ndcg@20", "unlearned": "0.1235", "retrained": "nan", "passed": False}
-    ]
-    assert "needs 0.99" in shown["verdict-reasons"]
+    judged, unjudged = json.loads(shown["verdict"])
+    assert judged == {
+        "name": "test/ndcg@20",
+        "group": "users",
+        "value": "0.1235",
+        "reference": "nan",
+        "difference": "-0.1000",
+        "interval": "-0.2000 to 0.0000",
+        "low": None,
+        "high": None,
+        "margin": "0.0300",
+        "n": 40,
+        "judgement": "refused: utility. test/ndcg@20 0.1235",
+    }
+    assert unjudged["judgement"] == "not judged. test/ndcg@20 0.1235"
+    words = shown["verdict-reasons"]
+    assert "needs 0.99" in words and "mode `licensed`" in words and "Retraining takes two hours." in words
+    assert "licence/users" in words and "3 nights unlearned, 1.2% of the trained pairs forgotten" in words
+    assert "5 users are too few" in words
     assert "every margin is kept" in shown["verdict-retrained-reasons"]
 
 
@@ -140,9 +182,54 @@ def test_a_second_no_holds_the_batch_and_calls_a_person(play):
 
     assert state.is_failed()
     assert script.calls[6:] == ["gate", "retrain", "hold"]
-    assert "batch-1 is held" in state.message and "needs 0.99" in state.message and "tru batch retry" in state.message
+    assert "batch-1 is held" in state.message and "needs 0.99" in state.message
+    assert "`tru batch retry`" in state.message and "`tru batch release`" in state.message
     with pytest.raises(TruError):
         state.result()
+
+
+def test_without_a_persons_yes_the_batch_is_held(play, monkeypatch):
+    monkeypatch.setattr(approval, "ask", lambda *_: "a person declined it: too early")
+    script = Script()
+    state = play(script)
+
+    assert state.is_failed()
+    assert script.calls[6:] == ["gate", "hold"] and script.reason == "a person declined it: too early"
+    assert "has no approval (a person declined it: too early)" in state.message
+
+
+def test_prefect_hears_of_a_held_batch_and_of_requests_that_are_overdue(play, empty_workspace, caplog):
+    receipt = open_inbox(empty_workspace).add("user", user="u-late", received=datetime(2026, 1, 5, tzinfo=UTC))
+    try:
+        play(Script(gate="fail", retrain="fail"))
+    finally:
+        open_inbox(empty_workspace).withdraw(receipt.request.id)
+
+    assert any("OVERDUE: 1 request" in r.message and r.levelname == "ERROR" for r in caplog.records)
+    heard = {event["event"]: event for event in until(lambda: events("tru.batch.held", "tru.requests.overdue"))}
+    held = heard["tru.batch.held"]
+    assert held["resource"]["prefect.resource.id"] == "tru.batch.batch-1"
+    assert held["payload"] == {"batch": "batch-1", "reasons": ["a reason"]}
+    overdue = heard["tru.requests.overdue"]["payload"]
+    assert (overdue["overdue"], overdue["soon"], overdue["next_due"][:10]) == (1, 0, "2026-02-04")
+    assert "u-late" not in str(heard)
+
+
+def events(*names):
+    """What the server heard under these names, newest of each; nothing until it has heard of all."""
+    with get_client(sync_client=True) as client:
+        reply = client._client.post("/events/filter", json={"filter": {"event": {"name": list(names)}}, "limit": 50})
+    found = {event["event"]: event for event in reversed(reply.json()["events"])}
+    return list(found.values()) if set(found) == set(names) else []
+
+
+def until(look, seconds=60):
+    """What ``look`` sees, once it sees something."""
+    end = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.5)
+    return seen
 
 
 def test_what_a_person_must_solve_is_not_tried_again(play):

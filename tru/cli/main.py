@@ -9,8 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tru.cli import data, requests
+from tru.cli import batch, data, ledger, requests
+from tru.cli.baseline import baseline
+from tru.cli.champion import rollback
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.cli.report import report
 from tru.cli.services import down, up
 from tru.errors import TruError
 
@@ -22,6 +25,11 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(requests.app, name="requests")
+app.add_typer(batch.app, name="batch")
+app.add_typer(ledger.app, name="ledger")
+app.command()(baseline)
+app.command()(report)
+app.command()(rollback)
 app.command()(up)
 app.command()(down)
 
@@ -64,33 +72,19 @@ def run_nightly(workspace: WorkspaceOption = None) -> None:
         typer.echo(f"{found['batch']}: {found['outcome']}; version {found['version']} is champion.")
 
 
-batch = typer.Typer(help="What a person decides about a batch.", no_args_is_help=True)
-app.add_typer(batch, name="batch")
-
-
-@batch.callback()
-def _batch() -> None:
-    """What a person decides about a batch."""
-
-
-@batch.command()
-def retry(workspace: WorkspaceOption = None) -> None:
-    """Let the held batch run again with the settings as they are now."""
-    from tru.night import retry as again
-
-    typer.echo(f"{again(open_workspace(workspace))} is no longer held. Next: `tru run`, or wait for the night.")
-
-
 @app.command()
 def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """Say who serves, what waits, and how the last batch ended."""
-    from tru.status import as_words, read
+    """Say what a person must do, who serves, what waits, and how the last batch ended."""
+    from tru.status import as_words, read, urgent
 
-    found = read(open_workspace(workspace))
+    ws = open_workspace(workspace)
+    found = read(ws)
     if json:
         print_json(found)
-    else:
-        typer.echo(as_words(found))
+        return
+    for line in urgent(ws):
+        typer.secho(line, fg=typer.colors.RED, bold=True)
+    typer.echo(as_words(found))
 
 
 @app.command()

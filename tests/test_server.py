@@ -1,0 +1,99 @@
+"""What is asked of a Prefect server over HTTP, of a real one on a port of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import UTC, datetime
+
+import pytest
+
+from tru import server
+from tru.errors import WorkspaceError
+from tru.services import HOST, free_port
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    """The address of a server with nothing in it."""
+    home = tmp_path_factory.mktemp("prefect")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TRU_"))}
+    environment = kept | {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    port = free_port(0)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    address = f"http://{HOST}:{port}/api"
+    try:
+        until(lambda: server.answers(f"{address}/health"))
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_our_automations_are_made_once_and_left_as_they_are(api):
+    assert server.watch(api) == ["tru: a batch is held", "tru: requests are overdue"]
+    made = {a["name"]: a for a in post(f"{api}/automations/filter", {})}
+    held = made["tru: a batch is held"]
+    assert held["enabled"] and held["trigger"]["expect"] == ["tru.batch.held"]
+
+    changed = {k: held[k] for k in ("name", "trigger")} | {"enabled": False, "actions": [{"type": "do-nothing"}]}
+    post(f"{api}/automations/{held['id']}", changed, method="PUT")
+    assert server.watch(api) == []
+    assert {a["name"]: a["enabled"] for a in post(f"{api}/automations/filter", {})} == {
+        "tru: a batch is held": False,
+        "tru: requests are overdue": True,
+    }
+
+
+def test_an_event_of_ours_sets_its_automation_off(api):
+    server.watch(api)
+    # The server asks its database for automations now and then, so the event is sent until it is heard.
+    until(lambda: send(api, server.OVERDUE) or triggered(api))
+    assert {event["resource"]["prefect.resource.name"] for event in triggered(api)} == {"tru: requests are overdue"}
+
+
+def test_without_a_server_nothing_answers():
+    nowhere = f"http://{HOST}:{free_port(0)}/api"
+    assert not server.answers(f"{nowhere}/health") and not server.has_worker(nowhere, "tru")
+    with pytest.raises(WorkspaceError, match="refused an automation"):
+        server.watch(nowhere)
+
+
+def test_a_pool_without_a_worker_has_none(api):
+    assert not server.has_worker(api, "no-such-pool")
+
+
+def send(api, event):
+    now = datetime.now(UTC).isoformat()
+    resource = {"prefect.resource.id": "tru.requests", "prefect.resource.name": "tru.requests"}
+    post(f"{api}/events", [{"event": event, "occurred": now, "resource": resource, "payload": {}, "id": _uuid()}])
+
+
+def triggered(api):
+    wanted = {"filter": {"event": {"name": ["prefect.automation.triggered"]}}, "limit": 50}
+    return post(f"{api}/events/filter", wanted)["events"]
+
+
+def _uuid():
+    import uuid
+
+    return str(uuid.uuid4())
+
+
+def post(url, body, method="POST"):
+    ask = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(ask, timeout=60) as reply:
+        return json.loads(reply.read() or b"null")
+
+
+def until(look, seconds=120):
+    """What ``look`` sees, once it sees something."""
+    end = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(1)
+    return seen
