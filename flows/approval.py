@@ -12,8 +12,8 @@ from prefect.settings import get_current_settings
 from pydantic import Field
 
 from flows import notices
-from tru import approval
 from tru.errors import ReleaseError
+from tru.night import approval
 from tru.workspace import Workspace
 
 POLL_SECONDS = 10

@@ -11,9 +11,9 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows import main, tasks, use_workspace
-from tru import snapshot as under_way
 from tru import weekly
 from tru.baseline import exclusive
+from tru.weekly import snapshot as under_way
 from tru.workspace import Workspace
 
 

@@ -12,8 +12,8 @@ from prefect.states import Completed
 
 from flows import approval, main, tasks, use_workspace
 from tru import night
-from tru.approval import is_released
 from tru.errors import ReleaseError
+from tru.night.approval import is_released
 from tru.workspace import Workspace
 
 NEITHER = "neither the unlearned nor the retrained model passed the gate"

@@ -22,7 +22,9 @@ TOOLS = {
     "mlflow": {"tru.release.registry", "tru.release.serving_model"},
     "dvc": {"tru.release.versions"},
     "great_expectations": {"tru.data.checks"},
-    "sqlalchemy": {"tru.requests.store"},
+    "sqlalchemy": {"tru.requests.store", "tru.requests.database"},
+    "jinja2": {"tru.report."},
+    "matplotlib": {"tru.report."},
     "torch_geometric": {"tru.models.propagation"},
     "psutil": {"tru.services"},
 }

@@ -15,11 +15,11 @@ from tru import night
 from tru.data.interactions import load_dataset, save_dataset
 from tru.data.synthetic import generate
 from tru.init import create
+from tru.night.run import Run
 from tru.release.versions import DataVersions
 from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import Subject
 from tru.requests.store import open_inbox
-from tru.run import Run
 from tru.settings import load_settings
 from tru.workspace import Workspace
 

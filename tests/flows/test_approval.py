@@ -13,8 +13,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from flows import approval
 from tests.workspaces import change, file_requests, subjects
 from tru import night
-from tru.approval import is_needed
 from tru.errors import ReleaseError
+from tru.night.approval import is_needed
 from tru.requests.store import open_inbox, open_ledger
 
 VERDICT = {"verdict": "pass", "mode": "fresh", "reasons": [], "table": [], "notes": ["look at me"]}

@@ -8,9 +8,9 @@ import pytest
 
 from tests.tiny import dataset, prepared, trained
 from tru.baseline import REGIMES, RehearsalParams
-from tru.rehearsal import EXACT_ONLY, draw, rehearse
 from tru.settings import Settings
 from tru.unlearning.base import _UNLEARNERS, make
+from tru.weekly.rehearsal import EXACT_ONLY, draw, rehearse
 
 WIDE = {"utility_margin": 1.0, "forget_margin": 1.0, "membership_margin": 1.0, "min_subjects": 4}
 SIZES = {"users": 12, "items": 8, "interactions": 100, "modalities": 6}

@@ -115,3 +115,27 @@ def test_nights_follow_each_other(trained):
         assert tags["tru.method"] == "tru" and tags["tru.deleted_through"] == str(night_number)
     assert Registry(trained).champion().version == "3"
     assert whole_night(trained) is None
+
+
+def test_somebody_whom_only_the_champion_knows_is_forgotten(trained):
+    from dataclasses import replace
+
+    from tru.data.interactions import load_dataset, save_dataset
+    from tru.models.trained import TrainedModel
+
+    ds = load_dataset(trained.data)
+    user = str(ds.users[3])
+    rows = ds.interactions[ds.interactions["user_id"] != user].reset_index(drop=True)
+    save_dataset(replace(ds, interactions=rows), trained.data)  # an import in which the source has left them out
+    DataVersions(trained).add()
+    file_requests(trained, [Subject.of(user=user)])
+    found = open_inbox(trained).batch(whole_night(trained))
+    assert found.outcome == "unlearned"
+    champion = Registry(trained).champion()
+    assert user not in TrainedModel.load(Registry(trained).model_dir(champion.version)).data.users
+
+
+def test_after_a_night_about_strangers_the_champion_may_still_be_rolled_back_to(trained):
+    file_requests(trained, [Subject.of(user="u-nobody-knows-me")])
+    assert open_inbox(trained).batch(whole_night(trained)).outcome == "not found"
+    assert Registry(trained).champion().tags["tru.deleted_through"] == "1"

@@ -16,7 +16,6 @@ import numpy as np
 from tru import baseline
 from tru.baseline import REGIMES, Baseline, Licence, Regime
 from tru.champion import crown
-from tru.contest import Contest
 from tru.data.interactions import load_dataset
 from tru.data.prepare import Prepared, prepare
 from tru.errors import ModelError
@@ -24,15 +23,16 @@ from tru.evaluation.audits import Stage
 from tru.evaluation.evidence import observe
 from tru.evaluation.gate import GateParams
 from tru.evaluation.verdict import Night
-from tru.judgement import drift, due
 from tru.models.trained import TrainedModel
-from tru.rehearsal import rehearse as rehearsed
+from tru.night.judgement import drift, due
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.requests.store import open_ledger
-from tru.snapshot import Weekly, snapshot
 from tru.stages import calibrated, clear, flat
 from tru.training import fit, refit
+from tru.weekly.contest import Contest
+from tru.weekly.rehearsal import rehearse as rehearsed
+from tru.weekly.snapshot import Weekly, snapshot
 from tru.workspace import Workspace
 
 ALIAS = "baseline"

@@ -8,7 +8,6 @@ inbox and in the batch's folder, destroyed when the batch closes; results hold i
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -26,16 +25,15 @@ from tru.errors import ModelError, RequestError, UnlearningError
 from tru.evaluation.audits import Stage
 from tru.evaluation.audits import evaluate as measure
 from tru.evaluation.report import nested
-from tru.judgement import baseline_ndcg, drift, drifted, in_full, refused, window
 from tru.models.trained import TrainedModel
+from tru.night.judgement import baseline_ndcg, drift, drifted, in_full, refused, window
+from tru.night.run import Run, enter, seconds, short
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.report import write as write_report
-from tru.requests.ledger import Kind
-from tru.requests.lifecycle import Batch, State
+from tru.requests.lifecycle import State
 from tru.requests.owner import this_owner
-from tru.requests.store import open_inbox, open_ledger
-from tru.run import Run
+from tru.requests.store import open_inbox
 from tru.settings import load_settings
 from tru.stages import clear, flat
 from tru.unlearning.base import make
@@ -114,7 +112,7 @@ def cut(ws: Workspace, batch: str) -> str:
         "regimes": _sizes(run.forget),
         "started": run.notes["started"],
     }
-    _enter(ws, "data", batch, batch=batch, before=run.notes["data_md5"], after=md5, forgotten=run.forget.size)
+    enter(ws, "data", batch, batch=batch, before=run.notes["data_md5"], after=md5, forgotten=run.forget.size)
     run.finish("cut", State.CUT, **facts)
     return md5
 
@@ -131,7 +129,8 @@ def check(ws: Workspace, batch: str) -> dict[str, Any]:
     after = load_dataset(ws.data)
     reports = [check_raw(after)]
     if not run.forget.is_empty:
-        reports.append(check_cut(load_dataset(run.before), after, run.forget))
+        before = load_dataset(run.before)
+        reports.append(check_cut(before, after, run.forget.known(before)))
     for report in reports:
         report.raise_if_failed()
     found = {"passed": True, "expectations": sum(len(r.expectations) for r in reports)}
@@ -210,7 +209,7 @@ def gate(ws: Workspace, batch: str) -> dict[str, Any]:
     else:
         found = _verdict(run)
     _enter_verdict(run, "unlearned", found)
-    run.finish("gate", State.GATED, gate=found, retrain=None)  # a retried batch forgets its earlier fallback
+    run.finish("gate", State.GATED, gate=found, retrain=None, released=None)  # a retry forgets its earlier endings
     return found
 
 
@@ -256,6 +255,8 @@ def promote(ws: Workspace, batch: str) -> str:
         raise ModelError(f"{batch} has not passed the gate, so nothing of it can be promoted.")
     champion = registry.champion()
     if run.forget.is_empty and champion is not None:
+        # Neither the data nor this model knows any of them, so it respects these requests too.
+        registry.tag(champion.version, {"tru.deleted_through": str(run.batch.sequence)})
         run.finish("promote", None, version=champion.version, outcome="not found")
         return champion.version
     folder, method = run.passed()
@@ -296,105 +297,12 @@ def close(ws: Workspace, batch: str) -> dict[str, Any]:
     outcome = facts["outcome"]
     word: Literal["pass", "fail"] = "fail" if facts.get("released") else "pass"
     verdict = None if outcome == "not found" else word
-    seconds = _seconds(facts)
+    took = seconds(facts)
     size, version = run.batch.size, facts["version"]
-    _enter(ws, "batch", f"{batch}/closed", batch=batch, outcome=outcome, verdict=verdict, size=size, version=version)
-    run.inbox.close(batch, run.owner, outcome, verdict, seconds)
+    enter(ws, "batch", f"{batch}/closed", batch=batch, outcome=outcome, verdict=verdict, size=size, version=version)
+    run.inbox.close(batch, run.owner, outcome, verdict, took)
     write_report(ws, batch)
     return {"outcome": outcome, "verdict": verdict or "none", "version": version, "size": size}
-
-
-def hold(ws: Workspace, batch: str, reason: str | None = None) -> dict[str, Any]:
-    """The champion stays, suppression protects the subjects, a person is called.
-
-    Args:
-        ws: the workspace.
-        batch: which.
-        reason: why, if not because both candidates failed.
-    """
-    run = Run(ws, batch)
-    reasons = [reason] if reason else list((run.facts["retrain"] or run.facts["gate"])["reasons"])
-    _enter(ws, "batch", f"{batch}/held/{_short(reasons)}", batch=batch, outcome="held", reasons=reasons)
-    run.inbox.hold(batch, run.owner, "fail", _seconds(run.facts), held=reasons)
-    write_report(ws, batch)
-    return {"outcome": "held", "reasons": reasons}
-
-
-def retry(ws: Workspace) -> str:
-    """Let a held batch run again from unlearning on, with the settings as they are now; its candidates are made anew.
-
-    Returns:
-        The batch's id.
-
-    Raises:
-        RequestError: no batch is held.
-    """
-    opened = _held(ws)
-    for name in ("unlearned", "retrained", "comparison"):
-        clear(ws.batches / opened.id / name)
-    Run(ws, opened.id).start_from(Registry(ws).champion())
-    return open_inbox(ws).retry(opened.id, step="check").id
-
-
-def release(ws: Workspace, reason: str) -> dict[str, Any]:
-    """A person takes it on themselves: the held batch's model serves although the gate, or another person, said no.
-
-    It is the retrained model, whose forgetting is exact by construction; where the unlearned one had passed the gate
-    and only its approval was refused, it is that one. The exact checks cannot be overruled.
-
-    Raises:
-        RequestError: no batch is held, or the reason is empty.
-        ModelError: there is no such model, or it violates an exact check.
-    """
-    if not reason.strip():
-        raise RequestError("say why: the ledger keeps the reason, together with the gate's no.")
-    batch = _held(ws).id
-    run = Run(ws, batch)
-    verdict = run.facts["retrain"] or run.facts["gate"]
-    if verdict["verdict"] != "pass" and not run.facts["retrain"]:
-        raise ModelError(f"{batch} has no retrained model to release. Let it run again: `tru batch retry`, `tru run`.")
-    exact = run.comparison.exact_retrained if run.facts["retrain"] else run.comparison.exact
-    if broken := [words for words, count in exact.items() if count]:
-        raise ModelError(f"{batch} cannot be released: {'; '.join(broken)}. Let it run again: `tru batch retry`.")
-    run.inbox.lift(batch, run.owner, LEASE_SECONDS)
-    with open_lease(ws, batch):
-        _enter(ws, "batch", f"{batch}/released/{_short([reason])}", batch=batch, outcome="released", reasons=[reason])
-        Run(ws, batch).finish("retrain" if run.facts["retrain"] else "gate", None, released=reason)
-        promote(ws, batch)
-        return {"batch": batch, **close(ws, batch)}
-
-
-def _held(ws: Workspace) -> Batch:
-    opened = open_inbox(ws).open_batch()
-    if opened is None or opened.outcome != "held":
-        raise RequestError("no batch is held. See `tru status`.")
-    return opened
-
-
-def _refuse_swapped(run: Run, method: str) -> None:
-    """See that the model about to serve is the one that the gate judged; otherwise have it made anew."""
-    if method == "retrain" or run.digest("unlearned") == run.facts["unlearn"]["digest"]:
-        return
-    clear(run.folder / "unlearned")
-    run.finish("check", None)
-    raise ModelError(
-        f"the unlearned model of {run.id} is not the one that the gate judged, so nothing was promoted. Find out who "
-        "changed its files; the next run makes it anew."
-    )
-
-
-def _enter_verdict(run: Run, candidate: str, found: dict[str, Any]) -> None:
-    words = {name: found.get(name) for name in ("verdict", "mode", "reasons", "licences", "drift")}
-    _enter(run.ws, "verdict", f"{run.id}/{candidate}/{_short(found)}", batch=run.id, candidate=candidate, **words)
-
-
-def _enter(ws: Workspace, kind: Kind, key: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    open_ledger(ws).append(kind, key, **facts)
-
-
-def _short(words: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
-    """Names an entry by what it says, so that a repeated step writes it once and a retried batch writes its own."""
-    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def train(ws: Workspace) -> dict[str, Any]:
@@ -434,6 +342,23 @@ def train(ws: Workspace) -> dict[str, Any]:
     return {"version": version.version, "data_md5": md5, **{k: round(v, 4) for k, v in numbers.items()}}
 
 
+def _refuse_swapped(run: Run, method: str) -> None:
+    """See that the model about to serve is the one that the gate judged; otherwise have it made anew."""
+    if method == "retrain" or run.digest("unlearned") == run.facts["unlearn"]["digest"]:
+        return
+    clear(run.folder / "unlearned")
+    run.finish("check", None)
+    raise ModelError(
+        f"the unlearned model of {run.id} is not the one that the gate judged, so nothing was promoted. Find out who "
+        "changed its files; the next run makes it anew."
+    )
+
+
+def _enter_verdict(run: Run, candidate: str, found: dict[str, Any]) -> None:
+    words = {name: found.get(name) for name in ("verdict", "mode", "reasons", "licences", "drift")}
+    enter(run.ws, "verdict", f"{run.id}/{candidate}/{short(found)}", batch=run.id, candidate=candidate, **words)
+
+
 def _sizes(forget: ForgetSet) -> dict[str, int]:
     sizes = {
         "users": len(forget.users),
@@ -442,15 +367,6 @@ def _sizes(forget: ForgetSet) -> dict[str, int]:
         "modalities": len(forget.modalities),
     }
     return {name: n for name, n in sizes.items() if n}
-
-
-def _seconds(facts: dict[str, Any]) -> dict[str, float]:
-    """``unlearn``, ``retrain`` (one baseline, the median) and ``total`` since the claim; 0 for what did not happen."""
-    return {
-        "unlearn": facts["unlearn"]["seconds"] or 0.0,
-        "retrain": facts["evaluate"]["seconds"].get("retrain") or 0.0,
-        "total": round(time.time() - facts["started"], 3),
-    }
 
 
 def _fingerprint(file: Path) -> str:

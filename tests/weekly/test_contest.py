@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.tiny import MODEL, TRAIN, dataset, prepared, trained
-from tru.contest import Contest
 from tru.data.prepare import prepare
 from tru.evaluation.gate import GateParams
 from tru.training import fit
+from tru.weekly.contest import Contest
 
 
 def contest(newcomer, champion, margin=0.03):

@@ -13,8 +13,8 @@ from tru.data.forget import ForgetSet
 from tru.errors import ModelError, RequestError
 from tru.evaluation.gate import GateParams
 from tru.evaluation.verdict import Verdict
-from tru.judgement import Plan, drift, due, in_full, plan, refused, warnings
 from tru.models.trained import TrainedModel
+from tru.night.judgement import Plan, drift, due, in_full, plan, refused, warnings
 from tru.release.registry import Registry
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
@@ -210,7 +210,7 @@ class TestLicensedNights:
         assert "retrained" in found.facts["evaluate"]["models"]
 
     def test_small_nights_are_pooled_since_the_last_training(self, licensed):
-        from tru.judgement import window
+        from tru.night.judgement import window
 
         wanted = [s for s in subjects(licensed) if s.regime == "user"]
         params = load_settings(licensed).gate

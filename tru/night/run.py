@@ -18,17 +18,19 @@ from tru.errors import RequestError
 from tru.evaluation.audits import Stage
 from tru.evaluation.report import Comparison, compare
 from tru.evaluation.verdict import SAME_MODEL
-from tru.judgement import Plan, plan
 from tru.models.trained import TrainedModel
+from tru.night.judgement import Plan, plan
 from tru.release.registry import ModelVersion, Registry
 from tru.report import render
+from tru.requests.ledger import Kind
 from tru.requests.lifecycle import Batch, DeletionRequest, Regime, State
 from tru.requests.owner import this_owner
-from tru.requests.store import open_inbox
+from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
 from tru.stages import calibrated, clear, digest, log_comparison, retrained, write_json
 from tru.workspace import Workspace
 
+LEFT = "subjects of the batch that the model still knows"
 STEPS = ("claim", "cut", "check", "unlearn", "evaluate", "gate", "retrain", "promote", "close")
 
 
@@ -71,9 +73,13 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         clear(self.before)
         shutil.copytree(self.ws.data, self.before)
-        ds = load_dataset(self.before)
-        self.inbox.forget_set(self.id).known(ds).save(self.folder / "forget.json")
         champion = Registry(self.ws).champion()
+        asked = self.inbox.forget_set(self.id)
+        found = [asked.known(load_dataset(self.before))]
+        if champion:  # it may know somebody whom an import since its training has left out
+            data = TrainedModel.load(Registry(self.ws).model_dir(champion.version)).data
+            found.append(known(asked, data))
+        union(found).save(self.folder / "forget.json")
         notes = {"data_md5": md5, "started": time.time(), "champion": champion.version if champion else None}
         write_json(self.folder / "notes.json", notes)
 
@@ -132,6 +138,9 @@ class Run:
         found = compare(stage, self.champion, candidate, baselines, own=not fresh and self.plan.can_judge)
         if candidate is not None:
             found.exact[SAME_MODEL] = int(self.digest("unlearned") != self.facts["unlearn"]["digest"])
+            found.exact[LEFT] = known(self.forget, candidate.data).size
+        if baselines:
+            found.exact_retrained[LEFT] = known(self.forget, baselines[0].data).size
         found.save(self.folder / "comparison")
         log_comparison(self.ws, found, self.facts["data_md5_after"], self.key, settings)
         return found
@@ -163,6 +172,25 @@ class Run:
         return folder, "retrain"
 
 
+def known(asked: ForgetSet, data: Prepared) -> ForgetSet:
+    """The part of it that a model standing on ``data`` knows."""
+    users, items = (frozenset(names.tolist()) for names in (data.users, data.items))
+    pairs = zip(data.users[data.train[:, 0]].tolist(), data.items[data.train[:, 1]].tolist(), strict=True)
+    modalities = {(item, m) for m in data.modalities for item in data.items[data.present[m]].tolist()}
+    return ForgetSet(
+        users=asked.users & users,
+        items=asked.items & items,
+        pairs=asked.pairs & frozenset(pairs),
+        modalities=asked.modalities & modalities,
+    )
+
+
+def union(found: list[ForgetSet]) -> ForgetSet:
+    """Whatever is in any of them."""
+    parts = ("users", "items", "pairs", "modalities")
+    return ForgetSet(**{part: frozenset().union(*(getattr(one, part) for one in found)) for part in parts})
+
+
 def _is_in(request: DeletionRequest, known: ForgetSet) -> bool:
     if request.regime is Regime.USER:
         return request.user in known.users
@@ -171,3 +199,22 @@ def _is_in(request: DeletionRequest, known: ForgetSet) -> bool:
     if request.regime is Regime.INTERACTION:
         return (request.user, request.item) in known.pairs
     return (request.item, request.modality) in known.modalities
+
+
+def enter(ws: Workspace, kind: Kind, key: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Add to the ledger; the same kind and key twice is one entry."""
+    open_ledger(ws).append(kind, key, **facts)
+
+
+def short(words: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    """Names an entry by what it says, so that a repeated step writes it once and a retried batch writes its own."""
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def seconds(facts: dict[str, Any]) -> dict[str, float]:
+    """``unlearn``, ``retrain`` (one baseline, the median) and ``total`` since the claim; 0 for what did not happen."""
+    return {
+        "unlearn": facts["unlearn"]["seconds"] or 0.0,
+        "retrain": facts["evaluate"]["seconds"].get("retrain") or 0.0,
+        "total": round(time.time() - facts["started"], 3),
+    }
