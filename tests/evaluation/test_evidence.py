@@ -53,7 +53,7 @@ class TestGroups:
         found = groups(Stage.of(self.BEFORE, after))["interactions"]
         assert (len(found.at), found.size) == (4, 2)
 
-    def test_shares_weigh_users_alike(self):
+    def test_shares_weigh_subjects_alike(self):
         after = tiny.by_hand("bcd", "wxyz", "by cx cz dy dz")  # a lost two pairs, b one
         stage = Stage.of(self.BEFORE, after)
         assert groups(stage)["users"].shares.tolist() == [0.5, 0.5]

@@ -36,7 +36,7 @@ class Group:
     Attributes:
         at: (p,) positions in ``Stage.forgotten``.
         subjects: (p,) number of the independent subject that each belongs to.
-        shares: (p,) weight of each in a mean over users: one by the number of pairs that its user has here.
+        shares: (p,) weight of each in a mean over subjects: one by the number of pairs that its subject has here.
     """
 
     at: np.ndarray
@@ -128,8 +128,8 @@ def groups(stage: Stage) -> dict[str, Group]:
         smaller = int(len(sides[1][0]) < len(sides[0][0]))
         side = {"users": 0, "items": 1}.get(name, smaller)
         if len(at):
-            counts = np.bincount(sides[0][1])
-            out[name] = Group(at, sides[side][1], 1 / counts[sides[0][1]])
+            subjects = sides[side][1]
+            out[name] = Group(at, subjects, 1 / np.bincount(subjects)[subjects])
     return out
 
 
@@ -139,7 +139,7 @@ def observe(model: TrainedModel, stage: Stage) -> Evidence:
     users, items = stay(scores, stage)
     test = stage.after.test[np.isin(stage.after.test[:, 0], stage.after.edges[:, 0])]
     ndcg = per_user_metrics(users, items, stage.after, test)[f"ndcg@{CUTOFF}"]
-    hits, ranks = _ranked(scores, stage, stage.forgotten)
+    hits, ranks = ranked(scores, stage, stage.forgotten)
     return Evidence(
         metrics=evaluate(model, stage, scores),
         users=stage.after.users[np.unique(test[:, 0])],
@@ -168,12 +168,11 @@ def own_reference(model: TrainedModel, stage: Stage, found: dict[str, Group]) ->
     if len(gone):
         fresh = [vectors(model, stage, rows=f"fresh {k}") for k in range(FRESH_ROWS)]
         wins[gone] = np.mean([win_shares(scores, stage, stage.forgotten[gone]) for scores in fresh], axis=0)
-        hits[gone] = np.mean([_ranked(scores, stage, stage.forgotten[gone])[0] for scores in fresh], axis=0)
+        hits[gone] = np.mean([ranked(scores, stage, stage.forgotten[gone])[0] for scores in fresh], axis=0)
     if "interactions" in found:
         at = found["interactions"].at
         for name, values, into in zip(("wins", "hits"), _canaries(model, stage), (wins, hits), strict=True):
-            shares = found["interactions"].shares if name == "hits" else np.ones(len(at))
-            into[at], errors[name]["interactions"] = _matched(values, stage, at, shares)
+            into[at], errors[name]["interactions"] = _matched(values, stage, at, found["interactions"].shares)
     return Reference(wins, hits, errors["wins"], errors["hits"])
 
 
@@ -185,7 +184,7 @@ def profile(ranks: np.ndarray) -> list[float]:
 
 def canary_profile(model: TrainedModel, stage: Stage) -> list[float]:
     """The same of the canaries."""
-    return profile(_ranked(vectors(model, stage), stage, stage.canary)[1])
+    return profile(ranked(vectors(model, stage), stage, stage.canary)[1])
 
 
 def _canaries(model: TrainedModel, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
@@ -195,7 +194,7 @@ def _canaries(model: TrainedModel, stage: Stage) -> tuple[np.ndarray, np.ndarray
             "Set train.canaries above 0 before the next full training; until then use gate.mode: fresh."
         )
     scores = vectors(model, stage)
-    return win_shares(scores, stage, stage.canary), _ranked(scores, stage, stage.canary)[0]
+    return win_shares(scores, stage, stage.canary), ranked(scores, stage, stage.canary)[0]
 
 
 def _matched(values: np.ndarray, stage: Stage, at: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, float]:
@@ -229,7 +228,7 @@ def _strata(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
     return np.ceil(np.log2(users + 1)), np.ceil(np.log2(items + 1) / 2)
 
 
-def _ranked(scores: Scores, stage: Stage, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranked(scores: Scores, stage: Stage, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whether each pair is in its user's top 20, and its rank percentile, the user's retained edges left out."""
     edges = kept(stage, canaries=False)
     edges = edges[np.argsort(edges[:, 0], kind="stable")]

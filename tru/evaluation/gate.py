@@ -46,7 +46,9 @@ class GateParams(Params):
     power: float = Field(default=0.95, gt=0.5, lt=1)
     """Chance that a candidate as good as the reference passes all tests; margins are widened where data is scarce."""
     min_subjects: PositiveInt = 30
-    """Independent subjects below which a night is not judged by statistics alone, but pooled with those before."""
+    """Independent subjects below which a group is not judged by its statistics alone, but pooled with nights before."""
+    widest_margin: float = Field(default=0.15, gt=0, le=1)
+    """The same where the margin of an audit would have to be wider than this: such data could tell too little."""
     window_nights: PositiveInt = 7
     """How many nights are pooled."""
     baseline_days: PositiveFloat = 8.0
@@ -160,17 +162,19 @@ def judge_licensed(
 def forgetting(
     candidate: Evidence, reference: Reference, groups: Mapping[str, Group], params: GateParams
 ) -> list[Claim]:
-    """Two claims per group: its pairs are recalled, and told from never-seen ones, as the reference has it."""
+    """Two claims per group: its pairs are recalled, and told from never-seen ones, as the reference has it.
+
+    Every subject counts once: with a subject of 400 pairs among forty of two, a mean over pairs would be that
+    subject's, and its error could not be estimated.
+    """
     found = []
     for name, group in groups.items():
         recall = "forget/recall@20", candidate.hits, reference.hits, reference.hits_error
         auc = "membership_auc", candidate.wins, reference.wins, reference.wins_error
-        for (metric, own, other, error), weights, margin in (
-            (recall, group.shares, params.forget_margin),
-            (auc, np.ones(len(group.at)), params.membership_margin),
-        ):
-            usable = np.isfinite(other[group.at])
-            at, subjects, weights = group.at[usable], group.subjects[usable], weights[usable]
+        for (metric, own, other, error), margin in ((recall, params.forget_margin), (auc, params.membership_margin)):
+            # A pair without a never-seen item has no share to compare; a model's broken numbers fail an exact check.
+            usable = np.isfinite(own[group.at]) & np.isfinite(other[group.at])
+            at, subjects, weights = group.at[usable], group.subjects[usable], group.shares[usable]
             if not len(at):
                 continue
             moments = Moments.of(own[at] - other[at], subjects, weights)
@@ -191,27 +195,36 @@ def judge(
     claims: Sequence[Claim], exact: Mapping[str, int], params: GateParams, past: Sequence[Night], mode: str
 ) -> Verdict:
     """Test every claim that can be tested, tonight's alone or pooled with the nights before."""
-    pooled = [_pooled(claim, past) for claim in claims if claim.two_sided]
-    judged = [c for c in claims if c.moments.subjects >= params.min_subjects or not c.two_sided]
-    alone = {c.key for c in judged}
-    judged += [c for c in pooled if f"{c.name}/{_of(c)}" not in alone and c.moments.subjects >= params.min_subjects]
-    tests = sum(1 + claim.two_sided for claim in judged)
+    tests = sum(1 + claim.two_sided for claim in claims)
+    judged = [claim for claim in claims if _can_be_judged(claim, tests, params)]
+    alone = {claim.key for claim in judged}
+    few = [claim for claim in claims if claim.key not in alone]
+    judged += [c for c in (_pooled(claim, past) for claim in few) if _can_be_judged(c, tests, params)]
     findings = [_exact(words, count) for words, count in exact.items()]
     findings += [_test(claim, tests, params) for claim in judged]
-    few = [c for c in claims if c.key not in alone]
-    findings += [_not_judged(c, params) for c in few]
+    findings += [_not_judged(claim, tests, params) for claim in few]
     night = {
         c.key: {**{k: float(v) for k, v in asdict(c.moments).items()}, "reference_error": c.reference_error}
         for c in claims
         if c.two_sided
     }
-    notes = [] if not few else [_FEW.format(least=params.min_subjects)]
+    notes = [_FEW.format(least=params.min_subjects)] if few else []
     return Verdict(all(f.passed for f in findings), tuple(findings), mode, night, tuple(notes))
 
 
+def _can_be_judged(claim: Claim, tests: int, params: GateParams) -> bool:
+    """Utility always; an audit where there are enough subjects, and no wider margin is needed than makes sense."""
+    if not claim.two_sided:
+        return True
+    floor = _bounds(claim, tests, params).floor
+    # A margin set wider than that is the user's own wish.
+    return claim.moments.subjects >= params.min_subjects and floor <= max(params.widest_margin, claim.margin)
+
+
 _FEW = (
-    "Where fewer than {least} independent subjects went, no statistic of this night alone could tell forgotten from "
-    "remembered. There the exact checks decide, and the numbers are pooled with those of the nights before and after."
+    "Where fewer than {least} independent subjects went, or so few that the margin would lose its meaning, no "
+    "statistic of this night alone could tell forgotten from remembered. There the exact checks decide, and the "
+    "numbers are pooled with those of the nights before and after."
 )
 
 
@@ -297,11 +310,15 @@ def _whose(claim: Claim) -> str:
     return f" of forgotten {group}"
 
 
-def _not_judged(claim: Claim, params: GateParams) -> Finding:
+def _not_judged(claim: Claim, tests: int, params: GateParams) -> Finding:
     n = claim.moments.subjects
+    why = f"at least {params.min_subjects}"
+    if n >= params.min_subjects:
+        floor = _bounds(claim, tests, params).floor
+        why = f"the margin would have to be ±{floor:.4f}, more than {params.widest_margin}"
     said = (
         f"{claim.name}{_whose(claim)} {claim.value:.4f} against {claim.reference:.4f}: {n} independent "
-        f"subject{'s' * (n != 1)}, too few to judge by (at least {params.min_subjects})"
+        f"subject{'s' * (n != 1)}, too few to judge by ({why})"
     )
     values = claim.value, claim.reference, claim.moments.mean
     return Finding(claim.name, True, said, claim.group, *values, n=n, judged=False)

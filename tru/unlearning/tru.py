@@ -20,6 +20,7 @@ from tru import keyed
 from tru.data.prepare import Prepared, pair_keys
 from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage, vectors, win_shares
+from tru.evaluation.evidence import ranked
 from tru.models.base import Backbone, Embedding
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
@@ -82,10 +83,10 @@ class Tru:
 def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
     """The strengths at which freshly forgotten pairs look like pairs that training never saw.
 
-    Forgets 5 % of the edges for practice and compares membership AUC with the canaries', both ways, in classes of users
-    with about equally many edges: the users' strength decides about those with few, the items' about those with many
-    (TikTok: 1.5 for both over-forgets the ones and under-forgets the others). Least squares in standard errors, with a
-    weak pull to 1.5 where nothing else decides. Needs no request's data. Recall is no guide: few canaries are recalled.
+    Forgets 5 % of the edges for practice and compares membership AUC and recall with the canaries', both ways, in
+    classes of users with about equally many edges: the users' strength decides about those with few, the items' about
+    those with many (TikTok: 1.5 for both over-forgets the ones and under-forgets the others). Least squares in standard
+    errors, with a weak pull to 1.5 where nothing else decides. Needs no request's data.
 
     Raises:
         UnlearningError: the model has no canaries; set ``unlearn.strength`` to a number or retrain with canaries.
@@ -105,9 +106,12 @@ def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
 
     def gaps(gamma: np.ndarray) -> np.ndarray:
         scores = vectors(reverse.apply(_strength(gamma)), stage)
-        forgotten, canary = (win_shares(scores, stage, pairs) for pairs in (stage.forgotten, stage.canary))
-        apart = [(np.nanmean(forgotten[f]) - np.nanmean(canary[c])) / error for f, c, error in classes]
-        return np.array([*apart, *(gamma - USUAL)])
+        forgotten, canary = (
+            np.stack([win_shares(scores, stage, pairs), ranked(scores, stage, pairs)[0]])
+            for pairs in (stage.forgotten, stage.canary)
+        )
+        apart = [_apart(forgotten[:, these], canary[:, those], n) for these, those, n in classes]
+        return np.concatenate([*apart, gamma - USUAL])
 
     found = least_squares(gaps, [USUAL, USUAL], bounds=(LEAST, MOST), diff_step=0.05, max_nfev=6, xtol=0.01)
     return _strength(found.x)
@@ -117,27 +121,34 @@ def _strength(gamma: np.ndarray) -> Strength:
     return Strength(users=round(float(gamma[0]), 3), items=round(float(gamma[1]), 3))
 
 
+def _apart(forgotten: np.ndarray, canary: np.ndarray, n: float) -> np.ndarray:
+    """Differences of (2, p) and (2, c) win shares and hits in standard errors; ``n``: subjects they rest on."""
+    own, usual = np.nanmean(forgotten, axis=1), np.nanmean(canary, axis=1)
+    recall = float(np.sqrt(max(usual[1] * (1 - usual[1]), 0.05)))
+    found: np.ndarray = (own - usual) * np.sqrt(n) / [0.29, recall]
+    return found
+
+
 def _classes(stage: Stage) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Which forgotten pairs and which canaries to compare, and the standard error of their difference in AUC.
+    """Which forgotten pairs and which canaries to compare, and on how many subjects a difference rests.
 
     Users with equally many edges left, in buckets of doubling size; those with none left have a fresh row, which no
-    strength changes. Neighbouring buckets are merged until there are enough of both.
+    strength changes. Neighbouring buckets are merged until there are enough of both. Of n and m users, a difference
+    rests on 1 / (1/n + 1/m).
     """
     edges = np.bincount(stage.after.edges[:, 0], minlength=len(stage.after.users))
     names = dict(zip(stage.after.users.tolist(), np.ceil(np.log2(edges + 1)).tolist(), strict=True))
     of = np.array([names.get(user, 0) for user in stage.before.users.tolist()])
     forgotten, canary = of[stage.forgotten[:, 0]], of[stage.canary[:, 0]]
-    found, low = [], 1
-    top = int(of.max())
+    found, low, top = [], 1, int(of.max())
     for high in range(1, top + 1):
         both = [(bucket >= low) & (bucket <= high) for bucket in (forgotten, canary)]
         if high < top and min(flags.sum() for flags in both) < FEWEST:
             continue
-        users = [
-            len(np.unique(pairs[flags, 0])) for pairs, flags in zip((stage.forgotten, stage.canary), both, strict=True)
-        ]
+        pairs = zip((stage.forgotten, stage.canary), both, strict=True)
+        users = [len(np.unique(rows[flags, 0])) for rows, flags in pairs]
         if min(users):
-            found.append((both[0], both[1], 0.29 * float(np.sqrt(sum(1 / n for n in users)))))
+            found.append((both[0], both[1], 1 / sum(1 / n for n in users)))
         low = high + 1
     return found
 
