@@ -23,7 +23,7 @@ from tru.evaluation.verdict import SAME_MODEL, Night, Verdict
 from tru.models.trained import TrainedModel
 
 KINDS = ("honest", "under-forgotten", "over-forgotten", "utility", "swapped", "unchanged")
-MODES = ("fresh", "licensed")
+MODES = ("fresh", "licensed")  # licensed: faults of forgetting count where they are gross, see benchmarks/plants.py
 NIGHTS = 5
 """Over so many nights a batch is spread where nights are pooled."""
 
@@ -70,7 +70,8 @@ def cases(scene: Scene) -> Iterator[Case | None]:
             scene, plant.model, plant.seen, scene.seen[:2], pooled=_is_gradual(plant), instead_of=plant.instead_of
         )
         for mode, verdicts in found:
-            yield _case(plant.kind, plant.how, scene, mode, plant.fault, verdicts)
+            told = not mode.startswith("licensed") or plant.is_gross or not _is_gradual(plant)
+            yield _case(plant.kind, plant.how, scene, mode, plant.fault, verdicts) if told else None
 
 
 def judged(
@@ -124,17 +125,16 @@ class _Judge:
     def week(self) -> list[Verdict]:
         """The verdicts of nights with a part of the subjects each."""
         found: list[Verdict] = []
-        for part in spread(self.scene.groups, self.scene.stage.forgotten, NIGHTS):
+        for part in spread(self.scene.groups, NIGHTS):
             found.append(self.night(part, [verdict.night for verdict in found]))
         return found
 
 
-def spread(groups: Mapping[str, Group], pairs: np.ndarray, nights: int) -> list[dict[str, Group]]:
+def spread(groups: Mapping[str, Group], nights: int) -> list[dict[str, Group]]:
     """The groups' subjects dealt out to several nights, each of its own subjects.
 
     Args:
         groups: of a whole batch.
-        pairs: (f, 2) the forgotten pairs.
         nights: how many.
     """
     out: list[dict[str, Group]] = []
@@ -144,9 +144,7 @@ def spread(groups: Mapping[str, Group], pairs: np.ndarray, nights: int) -> list[
             _, number = np.unique(group.subjects, return_inverse=True)
             mine = number % nights == night
             if mine.any():
-                at = group.at[mine]
-                _, user, count = np.unique(pairs[at, 0], return_inverse=True, return_counts=True)
-                parts[name] = Group(at, group.subjects[mine], 1 / count[user])
+                parts[name] = Group(group.at[mine], group.subjects[mine], group.shares[mine])
         out.append(parts)
     return out
 

@@ -24,10 +24,12 @@ from benchmarks.scenes import BASELINES, RETRAINED, Scene, batches, scenes
 from benchmarks.trainings import Trainings
 from tru.data.importers import import_dataset
 from tru.data.interactions import Dataset
-from tru.data.synthetic import generate
+from tru.data.synthetic import DataParams, SyntheticParams, generate
 from tru.errors import TruError
 from tru.settings import Settings
 
+LARGER = SyntheticParams(users=2000, items=800)
+"""The built-in data set with as many users as a twentieth of them can fill a licence with."""
 DRAWS = 3
 """Batches of each kind; ``--quick`` has one of each but the mixed one."""
 QUICK = ("user", "item", "interaction")
@@ -96,7 +98,7 @@ def measure(ds: Dataset, settings: Settings, folder: Path, wanted: Sequence[tupl
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 if both rates are at most 5 %."""
     given = _arguments(arguments)
-    settings = Settings()
+    settings = Settings(data=DataParams(synthetic=LARGER))
     try:
         ds = import_dataset(given.data, seed=0) if given.data else generate(settings.data.synthetic)
         wanted = batches(1, QUICK) if given.quick else batches(given.draws)

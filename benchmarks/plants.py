@@ -2,7 +2,9 @@
 
 How bad a plant is, is measured in margins against the mean of the retrained models, with nothing of the gate
 (:meth:`~benchmarks.scenes.Scene.damage`). A plant less than :data:`BAD` margins off is no bad model and so no case.
-One that comes in degrees is made worse until it is clearly bad: :data:`GROSS` margins where it forgets wrongly.
+One that comes in degrees is made worse until it is clearly bad: :data:`GROSS` margins where it forgets wrongly. That
+is also the least that counts in licensed mode: five margins of .03 are .15, and with the hundred subjects that a
+licence is good for, the margin itself has to be about as wide (``gate.widest_margin``).
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Plant:
     model: TrainedModel
     fault: str
     seen: Evidence
+    is_gross: bool = True
     instead_of: TrainedModel | None = None
 
 
@@ -163,8 +166,9 @@ def exchanged(scene: Scene, share: float) -> TrainedModel:
 
 def _fixed(scene: Scene, kind: str, how: str, model: TrainedModel, least: float = BAD) -> Plant | None:
     """A plant that is as bad as it is."""
-    plant = Plant(kind, how, model, kind, observe(model, scene.stage))
-    return plant if scene.damage(plant.seen)[kind] >= least else None
+    seen = observe(model, scene.stage)
+    damage = scene.damage(seen)[kind]
+    return Plant(kind, how, model, kind, seen, damage >= GROSS) if damage >= least else None
 
 
 def _graded(scene: Scene, kind: str, how: str, make: Make, start: float) -> Plant | None:

@@ -78,7 +78,7 @@ class Scene:
         out = {"utility": self._loss(evidence) / gate.utility_margin, "under-forgotten": 0.0, "over-forgotten": 0.0}
         for group in (g for g in self.groups.values() if g.size >= gate.min_subjects):
             for name, margin in (("wins", gate.membership_margin), ("hits", gate.forget_margin)):
-                own, mean = (_mean(x[group.at]) for x in (getattr(evidence, name), self._mean(name)))
+                own, mean = (_mean(x[group.at], group.shares) for x in (getattr(evidence, name), self._mean(name)))
                 out["under-forgotten"] = max(out["under-forgotten"], (own - mean) / margin)
                 out["over-forgotten"] = max(out["over-forgotten"], (mean - own) / margin)
         return out
@@ -92,9 +92,9 @@ class Scene:
         return found
 
 
-def _mean(values: np.ndarray) -> float:
-    usable = values[np.isfinite(values)]
-    return float(usable.mean()) if len(usable) else 0.0
+def _mean(values: np.ndarray, weights: np.ndarray) -> float:
+    usable = np.isfinite(values)
+    return float(np.average(values[usable], weights=weights[usable])) if usable.any() else 0.0
 
 
 def batches(draws: int, regimes: Sequence[str] = KINDS_OF_BATCH) -> list[tuple[str, int]]:
@@ -152,7 +152,7 @@ def trainings(wanted: Sequence[tuple[str, int]]) -> int:
 def draw(data: Prepared, params: RehearsalParams, regime: str, seed: int) -> ForgetSet:
     """A batch as large as a licence is good for, and no larger than a twentieth of what there is.
 
-    ``mixed`` has half as many of every kind. It is drawn as rehearsals are.
+    ``mixed`` has as many of every kind. It is drawn as rehearsals are.
     """
     sizes = {
         "users": min(params.users, len(data.users) // SHARE),
@@ -160,9 +160,7 @@ def draw(data: Prepared, params: RehearsalParams, regime: str, seed: int) -> For
         "interactions": min(params.interactions, len(data.edges) // SHARE),
         "modalities": params.modalities,
     }
-    if regime == "mixed":
-        sizes = {name: n // 2 for name, n in sizes.items()}
-    else:
+    if regime != "mixed":
         sizes = {name: n if name == REGIMES[regime] else 0 for name, n in sizes.items()}  # type: ignore[index]
     return rehearsed(data, RehearsalParams(**sizes), f"planted {seed}")
 

@@ -47,7 +47,7 @@ class GateParams(Params):
     """Chance that a candidate as good as the reference passes all tests; margins are widened where data is scarce."""
     min_subjects: PositiveInt = 30
     """Independent subjects below which a group is not judged by its statistics alone, but pooled with nights before."""
-    widest_margin: float = Field(default=0.15, gt=0, le=1)
+    widest_margin: float = Field(default=0.2, gt=0, le=1)
     """The same where the margin of an audit would have to be wider than this: such data could tell too little."""
     window_nights: PositiveInt = 7
     """How many nights are pooled."""
