@@ -259,7 +259,8 @@ class TestStrength:
 
     def test_a_model_without_one_is_calibrated_now(self, model):
         facts = {name: fact for name, fact in model.facts.items() if name != "gamma"}
-        assert Tru(UnlearnParams()).strength(replace(model, facts=facts)).model_dump() == model.facts["gamma"]
+        for old in (facts, {**facts, "gamma": 1.5}):  # the second one is of a version with one strength
+            assert Tru(UnlearnParams()).strength(replace(model, facts=old)).model_dump() == model.facts["gamma"]
 
     def test_calibration_is_the_same_every_time(self, model):
         found = calibrate(model, UnlearnParams())

@@ -75,9 +75,10 @@ class Tru:
             return given
         if given != "canary":
             return Strength(users=given, items=given)
-        if "gamma" not in model.facts:
+        found = model.facts.get("gamma")
+        if not isinstance(found, dict):  # not calibrated, or by a version that knew one strength only
             return calibrate(model, self.params)
-        return Strength(**model.facts["gamma"])
+        return Strength(**found)
 
 
 def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
