@@ -30,7 +30,7 @@ from tru.settings import Settings
 
 LARGER = SyntheticParams(users=2000, items=800)
 """The built-in data set with as many users as a twentieth of them can fill a licence with."""
-DRAWS = 3
+DRAWS = 2
 """Batches of each kind; ``--quick`` has one of each but the mixed one."""
 QUICK = ("user", "item", "interaction")
 

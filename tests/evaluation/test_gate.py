@@ -69,6 +69,11 @@ class TestFresh:
         assert found.faults == {fault}
         assert len(found.reasons) == 1
 
+    def test_few_hits_are_not_taken_for_certain(self):
+        none = [evidence(seed, hits=0.0, subjects=50) for seed in (1, 2)]
+        line = row(fresh(evidence(3, hits=0.0, subjects=50), subjects=50, baselines=none), "forget/recall@20")
+        assert line.interval[1] == pytest.approx(1.677 * math.sqrt(2) / 50, abs=1e-3)  # Student, 49 degrees of freedom
+
     def test_hits_that_are_all_gone_are_over_forgotten(self):
         often = [evidence(seed, hits=0.4) for seed in (1, 2)]
         assert fresh(evidence(3, hits=0.0), baselines=often).faults == {"over-forgotten"}

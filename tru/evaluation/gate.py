@@ -43,7 +43,7 @@ class GateParams(Params):
     """Membership AUC may differ from the reference by so much, above or below."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Chance that a candidate which is off by the whole margin passes a test."""
-    power: float = Field(default=0.95, gt=0.5, lt=1)
+    power: float = Field(default=0.99, gt=0.5, lt=1)
     """Chance that a candidate as good as the reference passes all tests; margins are widened where data is scarce."""
     min_subjects: PositiveInt = 30
     """Independent subjects below which a group is not judged by its statistics alone, but pooled with nights before."""
@@ -81,6 +81,8 @@ class Claim:
         margin: as the settings have it, in units of the value.
         two_sided: whether more is as bad as less.
         users: (n,) paired differences per user where a bootstrap is to be drawn.
+        is_rate: whether it is a share of hits. Where hits are few, their spread is underestimated just when there are
+            fewest, so two subjects that differ by one either way are assumed besides (as Agresti and Min 2005 do).
     """
 
     name: str
@@ -92,6 +94,7 @@ class Claim:
     two_sided: bool
     reference_error: float = 0.0
     users: np.ndarray | None = field(default=None, repr=False)
+    is_rate: bool = False
 
     @property
     def key(self) -> str:
@@ -101,7 +104,8 @@ class Claim:
     @property
     def error(self) -> float:
         """Standard error of the difference."""
-        return math.hypot(self.moments.error, self.reference_error)
+        rare = math.sqrt(2) / self.moments.subjects if self.is_rate else 0.0
+        return math.hypot(self.moments.error, self.reference_error, rare)
 
 
 def judge_fresh(
@@ -179,7 +183,19 @@ def forgetting(
                 continue
             moments = Moments.of(own[at] - other[at], subjects, weights)
             value, expected = (float(np.average(x[at], weights=weights)) for x in (own, other))
-            found.append(Claim(metric, name, value, expected, moments, margin, True, error.get(name, 0.0)))
+            found.append(
+                Claim(
+                    metric,
+                    name,
+                    value,
+                    expected,
+                    moments,
+                    margin,
+                    two_sided=True,
+                    reference_error=error.get(name, 0.0),
+                    is_rate=metric.startswith("forget/"),
+                )
+            )
     return found
 
 
