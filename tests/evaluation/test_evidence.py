@@ -120,10 +120,23 @@ class TestReferences:
         at = found["interactions"].at
         assert seen.wins[at].mean() - reference.wins[at].mean() > 0.04
 
-    def test_without_canaries_single_pairs_cannot_be_compared(self, candidate, stage):
+    def test_without_canaries_there_is_nothing_to_compare_single_pairs_with(self, candidate, stage):
         bare = replace(stage, canary=stage.canary[:0])
-        with pytest.raises(DataError, match=r"train\.canaries"):
-            own_reference(candidate, bare, groups(stage))
+        found = groups(stage)
+        reference = own_reference(candidate, bare, found)
+        assert np.isnan(reference.hits[found["interactions"].at]).any()
+        assert np.isfinite(reference.hits[found["users"].at]).all()
+
+    def test_who_stays_without_an_edge_is_compared_with_fresh_rows(self, model):
+        users = tiny.dataset().users[:20]
+        emptied = frozenset(pair for pair in tiny.train_pairs() if pair[0] in set(map(str, users)))
+        after = tiny.without(ForgetSet(pairs=emptied))
+        stage = Stage.of(model.data, after)
+        candidate = make(UnlearnParams(), tiny.TRAIN).unlearn(model, after)
+        at = groups(stage)["interactions"].at
+        reference, seen = own_reference(candidate, stage, groups(stage)), observe(candidate, stage)
+        assert np.nanmean(reference.wins[at]) == pytest.approx(np.nanmean(seen.wins[at]), abs=0.15)
+        assert np.nanmean(reference.wins[at]) < 0.7  # a canary of a user with edges wins nine times out of ten here
 
 
 def test_a_profile_is_a_histogram_of_shares():

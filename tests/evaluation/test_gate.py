@@ -197,6 +197,41 @@ class TestAHandful:
         assert fresh(evidence(3, ndcg=-0.1, subjects=0), subjects=0).faults == {"utility"}
 
 
+class TestScarceData:
+    """What is too little to judge by must not let a proven fault through."""
+
+    def test_an_erratic_model_does_not_take_itself_out_of_the_test(self):
+        erratic = evidence(3, subjects=40)
+        erratic.wins[:30] -= 0.9
+        erratic.wins[30:] += 0.5
+        found = fresh(erratic, subjects=40)
+        assert found.faults == {"over-forgotten"}
+
+    @pytest.mark.parametrize("users", [5, 20, 100])
+    def test_a_model_that_recommends_nothing_right_is_refused(self, users):
+        few = [replace(one, users=one.users[:users], ndcg=one.ndcg[:users]) for one in (evidence(1), evidence(2))]
+        bad = replace(evidence(3), users=evidence(3).users[:users], ndcg=np.zeros(users))
+        assert "utility" in fresh(bad, baselines=few).faults
+
+    def test_one_test_user_proves_nothing(self):
+        few = [replace(one, users=one.users[:1], ndcg=one.ndcg[:1]) for one in (evidence(1), evidence(2))]
+        bad = replace(evidence(3), users=evidence(3).users[:1], ndcg=np.zeros(1))
+        line = row(fresh(bad, baselines=few), "test/ndcg@20", None)
+        assert (line.judged, line.passed) == (False, True)
+
+    def test_unusable_pairs_do_not_silence_their_subject(self):
+        many = np.concatenate([np.arange(40), np.full(400, 40)])
+        group = {"users": Group(np.arange(440), many, 1 / np.bincount(many)[many])}
+        models = [evidence(seed, subjects=440) for seed in (1, 2, 3)]
+        for one in models:
+            one.wins[41:] = math.nan  # of the last subject's pairs one is left
+        models[2].wins[40] += 0.41
+        found = judge_fresh(models[2], models[:2], group, EXACT, PARAMS)
+        quiet = judge_fresh(evidence(3, subjects=440), models[:2], group, EXACT, PARAMS)
+        moved = row(found, "membership_auc").difference - row(quiet, "membership_auc").difference
+        assert moved == pytest.approx(0.01, abs=0.004)
+
+
 class TestLicensed:
     REFERENCE = Reference(evidence(5).wins, np.full(SUBJECTS, 0.1), {}, {})
 
@@ -225,10 +260,17 @@ class TestLicensed:
         usual = evidence(8)
         half = (usual.users[::2], usual.ndcg[::2])
         assert row(self.judge(evidence(3), baseline=half), "test/ndcg@20", "baseline").n == TESTERS // 2
+
+    def test_a_baseline_without_a_common_user_is_no_baseline(self):
         none = (np.array(["somebody else"]), np.array([0.4]))
-        assert [f.group for f in self.judge(evidence(3), baseline=none).findings if f.name == "test/ndcg@20"] == [
-            "champion"
-        ]
+        found = self.judge(evidence(3), baseline=none)
+        assert not found.passed
+        assert "nothing to compare with" in row(found, "test/ndcg@20", "baseline").words
+
+    def test_a_reference_without_numbers_is_no_reference(self):
+        blank = replace(self.REFERENCE, wins=np.full(SUBJECTS, math.nan))
+        found = self.judge(evidence(3), reference=blank)
+        assert not found.passed and "nothing to compare with" in row(found, "membership_auc").words
 
     def test_remembered_and_over_forgotten_pairs_are_refused(self):
         assert self.judge(evidence(3, wins=0.2)).faults == {"under-forgotten"}

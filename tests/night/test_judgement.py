@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from tests.workspaces import change, file_requests, subjects, whole_night
+from tests.workspaces import change, file_requests, grow, subjects, whole_night
 from tru import night
 from tru.baseline import REGIMES, Baseline, keep, latest, method_facts
 from tru.data.forget import ForgetSet
@@ -16,6 +16,8 @@ from tru.evaluation.verdict import Verdict
 from tru.models.trained import TrainedModel
 from tru.night.judgement import Plan, drift, due, in_full, plan, refused, warnings
 from tru.release.registry import Registry
+from tru.release.versions import DataVersions
+from tru.report.story import ending
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
 
@@ -42,7 +44,7 @@ def with_baseline(ws, days=0.0):
         ws,
         Baseline(
             version="1",
-            data_md5="0",
+            data_md5=DataVersions(ws).md5(),
             made=datetime.now(UTC) - timedelta(days=days),
             deleted_through=0,
             seeds=[0, 1],
@@ -121,10 +123,14 @@ class TestPlan:
         with_baseline(licensed, days=9)
         assert planned(licensed).missing == ["the baseline is 9 days old, more than 8: `tru baseline` makes a new one"]
 
+    def test_data_imported_since_the_baseline(self, licensed):
+        grow(licensed)
+        assert planned(licensed).missing[0].startswith("data was imported since the baseline was made")
+
     def test_a_champion_without_canaries(self, licensed):
         model = champion(licensed)
         bare = replace(model, data=replace(model.data, canary=np.zeros_like(model.data.canary)))
-        assert "without canaries" in planned(licensed, bare).missing[0]
+        assert "canaries of fewer than 10 users" in planned(licensed, bare).missing[0]
 
     def test_a_batch_above_the_licence(self, licensed):
         many = ForgetSet(users=frozenset(f"u{k}" for k in range(51)))
@@ -220,7 +226,7 @@ class TestLicensedNights:
             whole_night(licensed)
         nights = window(licensed, params)
         assert len(nights) == 2
-        assert nights[0]["membership_auc/users"]["subjects"] == 1
+        assert nights[0]["licensed/membership_auc/users"]["subjects"] == 1
 
 
 class TestPeopleDecide:
@@ -265,6 +271,41 @@ class TestPeopleDecide:
             night.release(ws, "never mind")
         assert open_inbox(ws).open_batch().outcome == "held"
 
+    def test_a_swapped_model_is_not_released(self, held):
+        ws, batch = held
+        champion(ws).save(ws.batches / batch / "retrained" / "seed-0")
+        with pytest.raises(ModelError, match="is not the one that the gate judged"):
+            night.release(ws, "never mind")
+        assert open_inbox(ws).open_batch().outcome == "held"
+
+    def test_what_is_retrained_is_ready_for_the_nights_to_come_before_it_is_on_record(self, held):
+        ws, batch = held
+        folder = ws.batches / batch / "retrained" / "seed-0"
+        assert "gamma" in TrainedModel.load(folder).facts
+        assert sorted(p.name for p in folder.parent.iterdir()) == ["seed-0", "seed-1"]
+
+    def test_a_retry_is_planned_anew(self, held):
+        from tru.night.run import Run
+
+        ws, batch = held
+        assert Run(ws, batch).plan.mode == "fresh"
+        change(ws, "gate", mode="licensed")
+        assert Run(ws, batch).plan.mode == "fresh"  # as it was measured
+        night.retry(ws)
+        assert Run(ws, batch).plan.mode == "licensed"
+
+    def test_a_model_that_passed_is_released_with_its_verdict(self, trained):
+        file_requests(trained, subjects(trained))
+        batch = night.claim(trained)
+        with night.open_lease(trained, batch):
+            for step in ("cut", "check", "unlearn", "evaluate", "gate"):
+                getattr(night, step)(trained, batch)
+            night.hold(trained, batch, "nobody approved it within 24 hours")
+        assert open_inbox(trained).last_batch().verdict == "pass"
+        found = night.release(trained, "approved by telephone")
+        assert (found["outcome"], found["verdict"]) == ("unlearned", "pass")
+        assert ending(open_inbox(trained).batch(batch)) == "released"
+
     def test_a_retry_starts_from_who_serves_now(self, held):
         ws, batch = held
         change(ws, "gate", utility_margin=0.5)
@@ -289,6 +330,34 @@ def test_a_model_changed_after_the_verdict_is_not_promoted(trained):
     assert Registry(trained).champion().version == "1"
     whole_night(trained)  # made anew
     assert open_inbox(trained).batch(batch).outcome == "unlearned"
+
+
+def test_a_retrained_model_changed_after_the_verdict_is_not_promoted(trained):
+    change(trained, "gate", max_nights=0)
+    file_requests(trained, subjects(trained))
+    batch = night.claim(trained)
+    with night.open_lease(trained, batch):
+        for step in ("cut", "check", "unlearn", "evaluate", "gate", "retrain"):
+            getattr(night, step)(trained, batch)
+        champion(trained).save(trained.batches / batch / "retrained" / "seed-0")
+        with pytest.raises(ModelError, match=r"the retrained model .* is not the one that the gate judged"):
+            night.promote(trained, batch)
+    assert Registry(trained).champion().version == "1"
+    whole_night(trained)
+    assert open_inbox(trained).batch(batch).outcome == "retrained"
+
+
+@pytest.mark.parametrize("file", ["comparison.json", "groups.npz"])
+def test_a_comparison_half_written_is_measured_anew(trained, file):
+    change(trained, "gate", max_nights=0)
+    file_requests(trained, subjects(trained))
+    batch = night.claim(trained)
+    with night.open_lease(trained, batch):
+        for step in ("cut", "check", "unlearn", "evaluate", "gate"):
+            getattr(night, step)(trained, batch)
+        half = trained.batches / batch / "comparison" / file
+        half.write_bytes(half.read_bytes()[:100])
+        assert night.retrain(trained, batch)["verdict"] == "pass"
 
 
 def test_a_model_changed_before_the_verdict_is_called_swapped(trained):

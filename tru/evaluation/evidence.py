@@ -3,15 +3,16 @@
 Two kinds of reference stand against a candidate. *Fresh*: models retrained tonight on the same data. *Licensed*: no
 retrain, but what the candidate itself gives to pairs that it cannot know. For somebody whose row is gone that is the
 same pair scored from a fresh random row, since a retrained model knows nothing of the row that training once started
-from. For a pair whose ends both stay it is the canaries, pairs like all others that no training has seen, matched in
-the user's number of edges and the item's popularity.
+from; so it is for somebody who stays and has no edge left. For a pair whose ends both stay it is the canaries, pairs
+like all others that no training has seen, matched in the user's number of edges and the item's popularity.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from tru.models.trained import TrainedModel
 FRESH_ROWS = 4
 """Fresh random rows that a gone node is scored from, to say what not knowing it looks like."""
 FEWEST = 10
-"""Canaries in a stratum before it counts for itself."""
+"""Users whose canaries are in a stratum before it counts for itself."""
 CUTOFF = 20
 BINS = 20
 
@@ -88,7 +89,7 @@ class Evidence:
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 metrics = dict(zip(stored["names"].tolist(), stored["values"].tolist(), strict=True))
                 return cls(metrics, **{name: stored[name] for name in _ARRAYS})
-        except (OSError, EOFError, ValueError, KeyError) as error:
+        except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
             raise DataError(f"{file} is missing or damaged. Run the step `evaluate` again.") from error
 
 
@@ -157,23 +158,42 @@ def retrained_reference(baselines: list[Evidence]) -> Reference:
 
 
 def own_reference(model: TrainedModel, stage: Stage, found: dict[str, Group]) -> Reference:
-    """What the model gives to pairs it cannot know: see the file's docstring.
-
-    Raises:
-        DataError: single interactions are to be judged and the model has no canaries.
-    """
+    """What the model gives to pairs it cannot know: see the file's docstring; NaN where canaries are wanting."""
     wins, hits = np.full(len(stage.forgotten), np.nan), np.full(len(stage.forgotten), np.nan)
     errors: dict[str, dict[str, float]] = {"wins": {}, "hits": {}}
-    gone = np.concatenate([found[name].at for name in ("users", "items") if name in found] or [np.zeros(0, np.int64)])
+    users, items = _edgeless(stage)
+    pairs = stage.forgotten
+    gone = np.flatnonzero(users[pairs[:, 0]] | items[pairs[:, 1]])
     if len(gone):
-        fresh = [vectors(model, stage, rows=f"fresh {k}") for k in range(FRESH_ROWS)]
-        wins[gone] = np.mean([win_shares(scores, stage, stage.forgotten[gone]) for scores in fresh], axis=0)
-        hits[gone] = np.mean([ranked(scores, stage, stage.forgotten[gone])[0] for scores in fresh], axis=0)
+        fresh = [vectors(_redrawn(model, stage, users, items, k), stage, rows=f"fresh {k}") for k in range(FRESH_ROWS)]
+        wins[gone] = np.mean([win_shares(scores, stage, pairs[gone]) for scores in fresh], axis=0)
+        hits[gone] = np.mean([ranked(scores, stage, pairs[gone])[0] for scores in fresh], axis=0)
     if "interactions" in found:
-        at = found["interactions"].at
+        group = found["interactions"]
+        left = ~np.isin(group.at, gone)
+        at, shares = group.at[left], group.shares[left]
+        part = float(shares.sum() / group.shares.sum())
         for name, values, into in zip(("wins", "hits"), _canaries(model, stage), (wins, hits), strict=True):
-            into[at], errors[name]["interactions"] = _matched(values, stage, at, found["interactions"].shares)
+            into[at], error = _matched(values, stage, at, shares)
+            errors[name]["interactions"] = part * error
     return Reference(wins, hits, errors["wins"], errors["hits"])
+
+
+def _edgeless(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """Of all users and items before: whether they are gone, or stay without any edge."""
+    edges, before = kept(stage, canaries=False), stage.before
+    users = np.bincount(edges[:, 0], minlength=len(before.users)) == 0
+    return users, np.bincount(edges[:, 1], minlength=len(before.items)) == 0
+
+
+def _redrawn(model: TrainedModel, stage: Stage, users: np.ndarray, items: np.ndarray, k: int) -> TrainedModel:
+    """The model with other random rows for those who stay without an edge; who is gone has none to exchange."""
+    arrays = {name: model.arrays[name].copy() for name in ("users", "items")}
+    lonely = np.isin(model.data.users, stage.before.users[users]), np.isin(model.data.items, stage.before.items[items])
+    width = model.params.width
+    arrays["users"][lonely[0]] = model.recipe.user_rows(model.data.users[lonely[0]], width, f"fresh {k}user")
+    arrays["items"][lonely[1]] = model.recipe.item_rows(model.data.items[lonely[1]], width, f"fresh {k}item")
+    return replace(model, arrays={**model.arrays, **arrays})
 
 
 def profile(ranks: np.ndarray) -> list[float]:
@@ -188,36 +208,44 @@ def canary_profile(model: TrainedModel, stage: Stage) -> list[float]:
 
 
 def _canaries(model: TrainedModel, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    if not len(stage.canary):
-        raise DataError(
-            "the model was trained without canaries, so single interactions cannot be judged without a retrain. "
-            "Set train.canaries above 0 before the next full training; until then use gate.mode: fresh."
-        )
     scores = vectors(model, stage)
     return win_shares(scores, stage, stage.canary), ranked(scores, stage, stage.canary)[0]
 
 
 def _matched(values: np.ndarray, stage: Stage, at: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, float]:
-    """For each forgotten pair the mean of the canaries of its stratum, and the standard error of their average."""
+    """For each forgotten pair the mean of the canaries of its stratum, and the standard error of their average.
+
+    NaN, and no comparison, with canaries of fewer than FEWEST users.
+    """
     usable = np.isfinite(values)
     values, canary = values[usable], stage.canary[usable]
-    fine, coarse = _strata(stage)
-    weights = np.zeros(len(values))
     out = np.full(len(at), np.nan)
-    for k, (user, item) in enumerate(stage.forgotten[at]):
-        for like in (
-            (fine[canary[:, 0]] == fine[user]) & (coarse[canary[:, 1]] == coarse[item]),
-            fine[canary[:, 0]] == fine[user],
-            np.ones(len(values), dtype=bool),
-        ):
-            if like.sum() >= FEWEST or like.all():
-                break
-        out[k] = values[like].mean()
-        weights[like] += shares[k] / like.sum()
-    weights /= weights.sum()
-    total = float((weights * values).sum())
-    by_user = np.bincount(canary[:, 0], weights * (values - total))
-    return out, float(np.sqrt((by_user**2).sum()))
+    if len(np.unique(canary[:, 0])) < FEWEST or not len(at):
+        return out, 0.0
+    fine, coarse = _strata(stage)
+    strata = np.stack([fine[stage.forgotten[at, 0]], coarse[stage.forgotten[at, 1]]], axis=1)
+    own = np.stack([fine[canary[:, 0]], coarse[canary[:, 1]]], axis=1)
+    off = np.zeros(len(values))
+    for stratum in np.unique(strata, axis=0):
+        here, like = (strata == stratum).all(axis=1), _like(own, stratum, canary[:, 0])
+        out[here] = values[like].mean()
+        off[like] += shares[here].sum() / shares.sum() * (values[like] - values[like].mean()) / like.sum()
+    by_user = np.bincount(canary[:, 0], off)
+    m = len(np.unique(canary[:, 0]))
+    return out, float(np.sqrt((by_user**2).sum() * m / (m - 1)))
+
+
+def _like(own: np.ndarray, stratum: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """(c,) which canaries to compare a stratum with: its own, else those of like users, of ever less like ones."""
+    distance = np.abs(own[:, 0] - stratum[0])
+    for like in (
+        (own == stratum).all(axis=1),
+        *(distance <= step for step in range(int(distance.max()) + 1)),
+    ):
+        if len(np.unique(users[like])) >= FEWEST:
+            break
+    found: np.ndarray = like
+    return found
 
 
 def _strata(stage: Stage) -> tuple[np.ndarray, np.ndarray]:

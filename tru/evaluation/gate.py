@@ -51,18 +51,20 @@ class GateParams(Params):
     """The same where the margin of an audit would have to be wider than this: such data could tell too little."""
     window_nights: PositiveInt = 7
     """How many nights are pooled."""
+    widest_loss: float = Field(default=0.2, gt=0, le=1)
+    """The same for utility, as a share of the reference: with so few test users only a proven loss is refused."""
     baseline_days: PositiveFloat = 8.0
     """Age at which a baseline is stale."""
     max_nights: PositiveInt = 30
-    """Nights of unlearning since the last full training at which a retraining is due."""
+    """More nights of unlearning than this since the last full training, and a retraining is due."""
     warn_forgotten: float = Field(default=0.05, gt=0, le=1)
     """Share of the trained pairs forgotten since the last full training that is worth a warning."""
     max_forgotten: float = Field(default=0.10, gt=0, le=1)
-    """Share at which a retraining is due."""
+    """More than this share, and a retraining is due."""
     max_distance: float = Field(default=0.5, gt=0, le=1)
     """Share of the top-20 lists that may have changed through unlearning, summed over the nights since then."""
     approval: bool = False
-    """Whether a person has to approve each promotion, in a form on Prefect's page."""
+    """Whether a person has to approve each promotion of a night, in a form on Prefect's page."""
     approval_hours: PositiveFloat = 24.0
     """How long to wait for it; then the batch is held."""
 
@@ -83,6 +85,7 @@ class Claim:
         users: (n,) paired differences per user where a bootstrap is to be drawn.
         is_rate: whether it is a share of hits. Where hits are few, their spread is underestimated just when there are
             fewest, so two subjects that differ by one either way are assumed besides (as Agresti and Min 2005 do).
+        is_broken: whether the reference has no number to compare with.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Claim:
     reference_error: float = 0.0
     users: np.ndarray | None = field(default=None, repr=False)
     is_rate: bool = False
+    is_broken: bool = False
 
     @property
     def key(self) -> str:
@@ -104,7 +108,7 @@ class Claim:
     @property
     def error(self) -> float:
         """Standard error of the difference."""
-        rare = math.sqrt(2) / self.moments.subjects if self.is_rate else 0.0
+        rare = math.sqrt(2) / max(self.moments.subjects, 1) if self.is_rate else 0.0
         return math.hypot(self.moments.error, self.reference_error, rare)
 
 
@@ -155,10 +159,11 @@ def judge_licensed(
         past: see :func:`judge_fresh`.
     """
     users, ndcg = baseline
-    both, here, there = np.intersect1d(candidate.users, users, return_indices=True)
-    claims = [_utility("champion", candidate.ndcg, champion.ndcg, params)]
-    if len(both):
-        claims.append(_utility("baseline", candidate.ndcg[here], ndcg[there], params))
+    _, here, there = np.intersect1d(candidate.users, users, return_indices=True)
+    claims = [
+        _utility("champion", candidate.ndcg, champion.ndcg, params),
+        _utility("baseline", candidate.ndcg[here], ndcg[there], params),
+    ]
     claims += forgetting(candidate, reference, groups, params)
     return judge(claims, exact, params, past, mode="licensed")
 
@@ -177,12 +182,11 @@ def forgetting(
         auc = "membership_auc", candidate.wins, reference.wins, reference.wins_error
         for (metric, own, other, error), margin in ((recall, params.forget_margin), (auc, params.membership_margin)):
             # A pair without a never-seen item has no share to compare; a model's broken numbers fail an exact check.
-            usable = np.isfinite(own[group.at]) & np.isfinite(other[group.at])
-            at, subjects, weights = group.at[usable], group.subjects[usable], group.shares[usable]
-            if not len(at):
-                continue
+            mine, theirs = np.isfinite(own[group.at]), np.isfinite(other[group.at])
+            at, subjects = group.at[mine & theirs], group.subjects[mine & theirs]
+            weights = 1 / np.bincount(subjects)[subjects]
             moments = Moments.of(own[at] - other[at], subjects, weights)
-            value, expected = (float(np.average(x[at], weights=weights)) for x in (own, other))
+            value, expected = (float(np.average(x[at], weights=weights)) if len(at) else math.nan for x in (own, other))
             found.append(
                 Claim(
                     metric,
@@ -194,6 +198,7 @@ def forgetting(
                     two_sided=True,
                     reference_error=error.get(name, 0.0),
                     is_rate=metric.startswith("forget/"),
+                    is_broken=bool(mine.any() and not len(at)),
                 )
             )
     return found
@@ -204,37 +209,59 @@ def _utility(group: str | None, own: np.ndarray, other: np.ndarray, params: Gate
     reference = float(other.mean()) if len(other) else math.nan
     value = float(own.mean()) if len(own) else math.nan
     margin = params.utility_margin * reference
-    return Claim("test/ndcg@20", group, value, reference, moments, margin, False, users=own - other)
+    return Claim(
+        "test/ndcg@20", group, value, reference, moments, margin, False, users=own - other, is_broken=not len(own)
+    )
 
 
 def judge(
     claims: Sequence[Claim], exact: Mapping[str, int], params: GateParams, past: Sequence[Night], mode: str
 ) -> Verdict:
     """Test every claim that can be tested, tonight's alone or pooled with the nights before."""
-    tests = sum(1 + claim.two_sided for claim in claims)
-    judged = [claim for claim in claims if _can_be_judged(claim, tests, params)]
-    alone = {claim.key for claim in judged}
-    few = [claim for claim in claims if claim.key not in alone]
-    judged += [c for c in (_pooled(claim, past) for claim in few) if _can_be_judged(c, tests, params)]
+    whole = [claim for claim in claims if not claim.is_broken]
+    tests = sum(1 + claim.two_sided for claim in whole)
+    alone = [claim for claim in whole if _can_be_judged(claim, tests, params)]
+    settled = {claim.key for claim in alone}
+    few = [claim for claim in whole if claim.key not in settled]
+    pooled = [_pooled(claim, past, mode) for claim in few if claim.two_sided]
+    judged = alone + [claim for claim in pooled if _can_be_judged(claim, tests, params)]
+    tests = sum(1 + claim.two_sided for claim in judged)
     findings = [_exact(words, count) for words, count in exact.items()]
+    findings += [_broken(claim) for claim in claims if claim.is_broken]
     findings += [_test(claim, tests, params) for claim in judged]
     findings += [_not_judged(claim, tests, params) for claim in few]
+    # What was judged alone is settled; pooled again it would be judged twice, and drown what other nights hold.
     night = {
-        c.key: {**{k: float(v) for k, v in asdict(c.moments).items()}, "reference_error": c.reference_error}
-        for c in claims
-        if c.two_sided
+        f"{mode}/{c.key}": {**{k: float(v) for k, v in asdict(c.moments).items()}, "reference_error": c.reference_error}
+        for c in few
+        if c.two_sided and c.moments.subjects
     }
     notes = [_FEW.format(least=params.min_subjects)] if few else []
     return Verdict(all(f.passed for f in findings), tuple(findings), mode, night, tuple(notes))
 
 
 def _can_be_judged(claim: Claim, tests: int, params: GateParams) -> bool:
-    """Utility always; an audit where there are enough subjects, and no wider margin is needed than makes sense."""
-    if not claim.two_sided:
+    """Whether there is enough to judge by: subjects, and a margin no wider than makes sense; or a fault is proven.
+
+    A fault that makes a model erratic also makes its numbers spread; it must not take itself out of the test.
+    """
+    if claim.moments.subjects < (params.min_subjects if claim.two_sided else 2):
+        return False
+    if not math.isfinite(claim.moments.mean) or claim.margin < 0:  # broken numbers fail; an improvement is demanded
         return True
-    floor = _bounds(claim, tests, params).floor
-    # A margin set wider than that is the user's own wish.
-    return claim.moments.subjects >= params.min_subjects and floor <= max(params.widest_margin, claim.margin)
+    found, widest = _bounds(claim, tests, params), _widest(claim, params)
+    return found.floor <= widest or found.high < -widest or (claim.two_sided and found.low > widest)
+
+
+def _widest(claim: Claim, params: GateParams) -> float:
+    """The widest margin that still means something; one set wider than that is the user's own wish."""
+    most = params.widest_margin if claim.two_sided else params.widest_loss * claim.reference
+    return max(most, claim.margin)
+
+
+def _broken(claim: Claim) -> Finding:
+    said = f"{claim.name}{_whose(claim)}: there is nothing to compare with, so it cannot be judged without a retrain"
+    return Finding(claim.name, False, said, claim.group, fault="exact")
 
 
 _FEW = (
@@ -244,19 +271,16 @@ _FEW = (
 )
 
 
-def _pooled(claim: Claim, past: Sequence[Night]) -> Claim:
-    """Tonight's claim with the same of earlier nights added; its value and reference become differences."""
+def _pooled(claim: Claim, past: Sequence[Night], mode: str) -> Claim:
+    """Tonight's claim with those of earlier nights of this mode added; its value is their mean difference, from 0."""
     moments, error = claim.moments, claim.reference_error
     for night in past:
-        if before := night.get(claim.key):
+        if before := night.get(f"{mode}/{claim.key}"):
             words = dict(before)
             error = max(error, words.pop("reference_error"))
             moments = moments + Moments(**{**words, "subjects": int(words["subjects"])})  # type: ignore[arg-type]
-    return replace(claim, group=f"{claim.group}, {WINDOW}", moments=moments, reference_error=error)
-
-
-def _of(claim: Claim) -> str:
-    return (claim.group or "").removesuffix(f", {WINDOW}")
+    group, value = f"{claim.group}, {WINDOW}", moments.mean
+    return replace(claim, group=group, value=value, reference=0.0, moments=moments, reference_error=error)
 
 
 def _exact(words: str, count: int) -> Finding:
@@ -267,7 +291,7 @@ def _exact(words: str, count: int) -> Finding:
 
 def _test(claim: Claim, tests: int, params: GateParams) -> Finding:
     found = _bounds(claim, tests, params)
-    margin = max(claim.margin, found.floor) if claim.margin >= 0 else claim.margin
+    margin = max(claim.margin, min(found.floor, _widest(claim, params))) if claim.margin >= 0 else claim.margin
     difference = claim.moments.mean
     # NaN compares false, so that what cannot be computed does not pass.
     enough, little = found.low >= -margin, found.high <= margin
@@ -292,12 +316,14 @@ def _test(claim: Claim, tests: int, params: GateParams) -> Finding:
 
 
 def _bounds(claim: Claim, tests: int, params: GateParams) -> Bounds:
-    if claim.users is not None and len(claim.users):
+    if claim.users is not None and len(claim.users) >= params.min_subjects:
         return bootstrap_bounds(claim.users, tests, params.alpha, params.power)
     return bounds(claim.moments.mean, claim.error, claim.moments.subjects, tests, params.alpha, params.power)
 
 
 def _fault(claim: Claim, difference: float) -> Fault:
+    if not math.isfinite(difference):
+        return "exact"
     if claim.name.startswith("test/"):
         return "utility"
     return "under-forgotten" if difference > 0 else "over-forgotten"
@@ -329,9 +355,9 @@ def _whose(claim: Claim) -> str:
 def _not_judged(claim: Claim, tests: int, params: GateParams) -> Finding:
     n = claim.moments.subjects
     why = f"at least {params.min_subjects}"
-    if n >= params.min_subjects:
-        floor = _bounds(claim, tests, params).floor
-        why = f"the margin would have to be ±{floor:.4f}, more than {params.widest_margin}"
+    if n >= params.min_subjects or (n > 1 and not claim.two_sided):
+        floor = _bounds(claim, max(tests, 1), params).floor
+        why = f"the margin would have to be {floor:.4f}, more than {_widest(claim, params):.4g}"
     said = (
         f"{claim.name}{_whose(claim)} {claim.value:.4f} against {claim.reference:.4f}: {n} independent "
         f"subject{'s' * (n != 1)}, too few to judge by ({why})"

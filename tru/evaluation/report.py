@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -108,6 +109,8 @@ class Comparison:
     def save(self, folder: Path) -> None:
         """Write it to a folder; :meth:`load` reads it."""
         folder.mkdir(parents=True, exist_ok=True)
+        last = folder / "comparison.json"  # it says that all is there, so it goes first and comes last
+        last.unlink(missing_ok=True)
         named = {"original": self.original, "unlearned": self.unlearned}
         named |= {f"retrained-{k}": evidence for k, evidence in enumerate(self.retrained)}
         for name, evidence in named.items():
@@ -124,7 +127,9 @@ class Comparison:
         plain = ("exact", "exact_retrained", "pairs", "seconds", "seeds", "canaries")
         words = {name: getattr(self, name) for name in plain}
         words |= {"errors": errors, "models": [name for name, evidence in named.items() if evidence is not None]}
-        (folder / "comparison.json").write_text(json.dumps(words, indent=1) + "\n")  # last: it says that all is there
+        beside = last.with_name(last.name + ".new")
+        beside.write_text(json.dumps(words, indent=1) + "\n")
+        beside.replace(last)
 
     @classmethod
     def load(cls, folder: Path) -> Comparison:
@@ -137,8 +142,12 @@ class Comparison:
             words = json.loads((folder / "comparison.json").read_text())
             with (folder / "groups.npz").open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-        except (OSError, EOFError, ValueError) as error:
+            return cls._of(words, arrays, folder)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DataError(f"{folder} is missing or damaged. Run the step `evaluate` again.") from error
+
+    @classmethod
+    def _of(cls, words: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> Comparison:
         models = {name: Evidence.load(folder / f"{name}.npz") for name in words.pop("models")}
         names = [name.removesuffix("/at") for name in arrays if name.endswith("/at")]
         errors = words.pop("errors")

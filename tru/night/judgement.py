@@ -15,10 +15,12 @@ import numpy as np
 
 from tru.baseline import Baseline, Regime, latest, licence
 from tru.data.forget import ForgetSet
+from tru.evaluation.evidence import FEWEST
 from tru.evaluation.gate import GateParams
 from tru.evaluation.report import changed_lists
 from tru.evaluation.verdict import Night, Verdict
 from tru.models.trained import TrainedModel
+from tru.release.versions import DataVersions
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import Settings
 from tru.workspace import Workspace
@@ -68,10 +70,11 @@ def plan(ws: Workspace, champion: TrainedModel, forget: ForgetSet, settings: Set
     words += " (set by gate.mode)." if params.mode != "auto" else "."
     if mode == "fresh":
         return Plan(mode, words, expected, params.budget_seconds, [], [])
-    missing = _baseline_missing(baseline, params, now)
-    if not champion.data.canary.any():
+    missing = _baseline_missing(ws, baseline, params, now)
+    if len(np.unique(champion.data.train[champion.data.canary, 0])) < FEWEST:
         missing.append(
-            "the champion was trained without canaries (train.canaries), so there is nothing to compare with"
+            f"the champion was trained with canaries of fewer than {FEWEST} users (train.canaries), so there is "
+            "nothing to compare with"
         )
     held = {regime: licence(ws, regime, size, settings, now) for regime, size in _sizes(forget).items()}
     missing += [words for found, words in held.values() if found is None]
@@ -79,14 +82,23 @@ def plan(ws: Workspace, champion: TrainedModel, forget: ForgetSet, settings: Set
     return Plan(mode, words, expected, params.budget_seconds, licences, missing)
 
 
-def _baseline_missing(baseline: Baseline | None, params: GateParams, now: datetime) -> list[str]:
+def _baseline_missing(ws: Workspace, baseline: Baseline | None, params: GateParams, now: datetime) -> list[str]:
     if baseline is None:
         return ["there is no baseline yet: `tru baseline` makes one"]
     if (age := baseline.age_days(now)) > params.baseline_days:
-        return [
-            f"the baseline is {age:.0f} days old, more than {params.baseline_days:.0f}: `tru baseline` makes a new one"
-        ]
+        most = f"{params.baseline_days:.0f}"
+        return [f"the baseline is {age:.0f} days old, more than {most}: `tru baseline` makes a new one"]
+    if _followed(ws, baseline.data_md5) != DataVersions(ws).md5():
+        return ["data was imported since the baseline was made: `tru train`, then `tru baseline`"]
     return []
+
+
+def _followed(ws: Workspace, md5: str) -> str:
+    """The version of the data that the nights since have made of this one."""
+    for entry in open_ledger(ws).entries("data"):
+        if "batch" in entry.facts and entry.facts["before"] == md5:
+            md5 = entry.facts["after"]
+    return md5
 
 
 def _sizes(forget: ForgetSet) -> dict[Regime, int]:
@@ -101,6 +113,8 @@ def _sizes(forget: ForgetSet) -> dict[Regime, int]:
 
 def drifted(champion: TrainedModel, candidate: TrainedModel) -> TrainedModel:
     """The candidate with what it has drifted since the last full training, tonight included."""
+    if candidate.facts.get("method") == "retrain":
+        return candidate
     trained = champion.facts.get("forgotten_edges", 0) + len(champion.data.edges)
     before = drift(champion)
     return candidate.with_facts(
@@ -150,9 +164,9 @@ def window(ws: Workspace, params: GateParams) -> list[Night]:
     """What the nights since the last full training left to be pooled with tonight's numbers."""
     crowned = [e for e in open_ledger(ws).entries("champion") if e.facts["why"] in _FULLY_TRAINED]
     since = crowned[-1].at if crowned else datetime.min.replace(tzinfo=UTC)
-    nights = open_inbox(ws).recent(params.window_nights - 1) if params.window_nights > 1 else []
+    nights = open_inbox(ws).recent(4 * params.window_nights)
     recent = [b for b in nights if b.outcome == "unlearned" and b.closed is not None and b.closed > since]
-    return [batch.facts["gate"].get("night", {}) for batch in recent]
+    return [batch.facts["gate"].get("night", {}) for batch in recent[: params.window_nights - 1]]
 
 
 def baseline_ndcg(found: Baseline | None) -> tuple[np.ndarray, np.ndarray]:

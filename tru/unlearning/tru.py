@@ -112,7 +112,9 @@ def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
             for pairs in (stage.forgotten, stage.canary)
         )
         apart = [_apart(forgotten[:, these], canary[:, those], n) for these, those, n in classes]
-        return np.concatenate([*apart, gamma - USUAL])
+        # A class may have no never-seen item to compare with.
+        found: np.ndarray = np.nan_to_num(np.concatenate([*apart, gamma - USUAL]))
+        return found
 
     found = least_squares(gaps, [USUAL, USUAL], bounds=(LEAST, MOST), diff_step=0.05, max_nfev=6, xtol=0.01)
     return _strength(found.x)
@@ -141,16 +143,18 @@ def _classes(stage: Stage) -> list[tuple[np.ndarray, np.ndarray, float]]:
     names = dict(zip(stage.after.users.tolist(), np.ceil(np.log2(edges + 1)).tolist(), strict=True))
     of = np.array([names.get(user, 0) for user in stage.before.users.tolist()])
     forgotten, canary = of[stage.forgotten[:, 0]], of[stage.canary[:, 0]]
-    found, low, top = [], 1, int(of.max())
+    ranges, low, top = [], 1, int(of.max())
     for high in range(1, top + 1):
+        if min(((bucket >= low) & (bucket <= high)).sum() for bucket in (forgotten, canary)) >= FEWEST:
+            ranges.append((low, high))
+            low = high + 1
+    if ranges:
+        ranges[-1] = (ranges[-1][0], top)  # what is left at the end is too few to count for itself
+    found = []
+    for low, high in ranges:
         both = [(bucket >= low) & (bucket <= high) for bucket in (forgotten, canary)]
-        if high < top and min(flags.sum() for flags in both) < FEWEST:
-            continue
-        pairs = zip((stage.forgotten, stage.canary), both, strict=True)
-        users = [len(np.unique(rows[flags, 0])) for rows, flags in pairs]
-        if min(users):
-            found.append((both[0], both[1], 1 / sum(1 / n for n in users)))
-        low = high + 1
+        users = [len(np.unique(x[k, 0])) for x, k in zip((stage.forgotten, stage.canary), both, strict=True)]
+        found.append((both[0], both[1], 1 / sum(1 / n for n in users)))
     return found
 
 
