@@ -35,9 +35,12 @@ def deadlines(ws: Workspace) -> None:
 
 def verdict(key: str, title: str, found: Facts) -> None:
     """Put a verdict on the Prefect page: the numbers as a table, everything else as text."""
-    table = [_row(row) for row in found.get("table", ())]
-    create_table_artifact(key=key, description=title, table=table)
-    create_markdown_artifact(key=f"{key}-reasons", description=title, markdown=in_words(title, found))
+    try:
+        table = [_row(row) for row in found.get("table", ())]
+        create_table_artifact(key=key, description=title, table=table)
+        create_markdown_artifact(key=f"{key}-reasons", description=title, markdown=in_words(title, found))
+    except Exception as error:  # a page that cannot be written is no reason to stop the night
+        get_run_logger().warning("the verdict could not be put on the page (%s)", type(error).__name__)
 
 
 def in_words(title: str, found: Facts) -> str:

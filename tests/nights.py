@@ -265,7 +265,7 @@ def declined() -> Batch:
     del found["version"], found["outcome"]
     found["held"] = ["a person declined it: not on the day of the sale"]
     return replace(
-        fresh(), id="batch-20261128-01", step="gate", outcome="held", verdict="fail", closed=None, facts=found
+        fresh(), id="batch-20261128-01", step="gate", outcome="held", verdict="pass", closed=None, facts=found
     )
 
 

@@ -162,7 +162,42 @@ def test_eligible_is_what_respects_all_deletions_and_failed_no_gate(ws):
     assert eligible(ws) == []
 
 
+def test_what_a_champion_respected_is_respected_ever_after(ws):
+    """Between the crowning and the close the deletions are not counted as completed yet."""
+    crown(ws, "1", "trained")
+    crown(ws, "2", "unlearned", "batch-1")
+    assert [v.version for v in eligible(ws)] == ["4", "2"]
+    crown(ws, "1", "rollback")
+    assert [v.version for v in eligible(ws)] == ["4", "2"]
+
+
+def test_who_was_not_found_is_not_brought_back_by_an_older_version(ws):
+    inbox = open_inbox(ws)
+    inbox.add_all([Subject.of(user="ann"), Subject.of(user="bob")])
+    batch = inbox.claim("somebody")
+    assert [v.version for v in eligible(ws)] == ["4", "2", "1"]
+    inbox.not_found(batch.id, "somebody", [inbox.list()[0].id])
+    assert [v.version for v in eligible(ws)] == ["4"]
+
+
+def test_an_unfinished_change_is_not_finished_over_completed_deletions(ws, monkeypatch):
+    crown(ws, "4", "trained")
+    with monkeypatch.context() as crash:
+        crash.setattr(Registry, "set_alias", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            crown(ws, "1", "rollback")
+    complete(ws, 1)
+    assert mend(ws) is None and champion(ws) == "4"
+
+
+def level(ws):
+    """Every version respects the same deletions."""
+    for number in range(1, len(VERSIONS) + 1):
+        Registry(ws).tag(str(number), {"tru.deleted_through": "2"})
+
+
 def test_rollback_takes_the_newest_other_version_or_the_one_named(ws):
+    level(ws)
     crown(ws, "4", "trained")
     assert rollback(ws).version == champion(ws) == "2"
     assert rollback(ws, "1", "  lists are  empty ").version == champion(ws) == "1"
@@ -183,6 +218,7 @@ def test_rollback_takes_the_newest_other_version_or_the_one_named(ws):
 )
 def test_rollback_refuses_with_the_list_of_those_that_are_eligible(ws, version, why):
     complete(ws, 1)
+    Registry(ws).tag("4", {"tru.deleted_through": "1"})
     crown(ws, "4", "trained")
     with pytest.raises(ReleaseError, match=why) as refused:
         rollback(ws, version)
@@ -198,6 +234,7 @@ def test_without_another_version_there_is_no_way_back(ws):
 
 
 def test_no_rollback_while_a_batch_is_worked_on(ws):
+    level(ws)
     crown(ws, "4", "trained")
     inbox = open_inbox(ws)
     inbox.add("user", user="ann")
@@ -209,6 +246,7 @@ def test_no_rollback_while_a_batch_is_worked_on(ws):
 
 
 def test_a_killed_rollback_typed_again_ends_where_it_was_going(ws, monkeypatch):
+    level(ws)
     crown(ws, "4", "trained")
     with monkeypatch.context() as crash:
         crash.setattr(Registry, "set_alias", lambda *_: 1 / 0)
@@ -233,6 +271,7 @@ def test_the_ledger_and_the_registry_are_held_against_each_other(ws):
 
 def test_a_ledger_cut_short_is_not_taken_for_a_crash(ws):
     """The tag that shows the cut must not be mended away."""
+    level(ws)
     crown(ws, "4", "trained")
     rollback(ws, "2")
     crown(ws, "4", "baseline")

@@ -109,6 +109,13 @@ def test_a_held_batch_names_its_report_once_it_is_written(empty):
     assert str(report) in words and "because no" in words
 
 
+@pytest.mark.parametrize(("again", "which"), [(None, "unlearned"), ({"verdict": "pass"}, "retrained")])
+def test_a_batch_that_only_lacks_approval_says_which_model_would_serve(empty, again, which):
+    hold(empty, held=["a person declined it"], gate={"verdict": "fail" if again else "pass"}, retrain=again)
+    words = "\n".join(urgent(empty))
+    assert f"the {which} model serves, which passed the gate" in words and "gate refused" not in words
+
+
 def test_a_batch_under_work_is_not_urgent(empty):
     open_inbox(empty).add("user", user="ann")
     open_inbox(empty).claim("somebody")

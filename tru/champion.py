@@ -59,6 +59,8 @@ def mend(ws: Workspace) -> Entry | None:
         return None
     entry = entries[-1]
     found = next((v for v in registry.list_versions() if v.version == entry.facts.get("version")), None)
+    if found is not None and _deleted_through(found) < open_inbox(ws).completed_through():
+        return None  # deletions were completed since; who serves now stays
     # A tag that names no entry is no unfinished change: somebody rewrote the ledger, and the tag is what shows it.
     if found is None or found.tags.get(LEDGER_TAG) not in (None, *(e.digest for e in entries[:-1])):
         return None
@@ -67,9 +69,22 @@ def mend(ws: Workspace) -> Entry | None:
 
 
 def eligible(ws: Workspace) -> list[ModelVersion]:
-    """Versions that may serve: they respect every completed deletion and failed no gate; newest first."""
-    completed = open_inbox(ws).completed_through()
-    return [v for v in Registry(ws).list_versions() if _deleted_through(v) >= completed and not _failed(v)]
+    """Versions that may serve: they respect every deletion that any champion did, and failed no gate; newest first."""
+    found = Registry(ws).list_versions()
+    mark = max([_answered(ws), *(_deleted_through(v) for v in found if LEDGER_TAG in v.tags)])
+    return [v for v in found if _deleted_through(v) >= mark and not _failed(v)]
+
+
+def _answered(ws: Workspace) -> int:
+    """How many deletions a version must respect, those included that an open batch has answered already.
+
+    Where the answer is "not found", nothing is suppressed any more; an older version may know the subject.
+    """
+    inbox = open_inbox(ws)
+    batch, completed = inbox.open_batch(), inbox.completed_through()
+    if batch is not None and any(request.outcome == "not found" for request in inbox.list(batch=batch.id)):
+        return max(batch.sequence, completed)
+    return completed
 
 
 def rollback(ws: Workspace, version: str | None = None, reason: str = "") -> ModelVersion:

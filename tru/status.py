@@ -151,9 +151,24 @@ def _ways_out(ws: Workspace, held: Batch) -> list[str]:
         *(f"  because {reason}" for reason in held_reasons(held)),
         f"  The report: {where}. Then one of three:",
         "  1. Mend the cause (params.yaml), then `tru batch retry` and `tru run`: unlearned and judged anew.",
-        '  2. `tru batch release --reason "..."`: the retrained model serves although the gate refused it. Retraining',
-        "     forgets exactly; what you answer for is its quality. A failed exact check cannot be overridden.",
+        *_release_words(held),
         "  3. Leave it: nothing is lost, but the days run, and new requests wait behind it.",
+    ]
+
+
+def _release_words(held: Batch) -> list[str]:
+    """Which model `tru batch release` would let serve, and what the person answers for."""
+    command = '  2. `tru batch release --reason "..."`:'
+    again = held.facts.get("retrain")
+    if (again or held.facts.get("gate") or {}).get("verdict") == "pass":
+        which = "retrained" if again else "unlearned"
+        return [
+            f"{command} the {which} model serves, which passed the gate and was not approved.",
+            "     A failed exact check cannot be overridden.",
+        ]
+    return [
+        f"{command} the retrained model serves although the gate refused it. Retraining",
+        "     forgets exactly; what you answer for is its quality. A failed exact check cannot be overridden.",
     ]
 
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from typer.testing import CliRunner
@@ -61,6 +62,17 @@ def test_lists_for_programs_have_the_promised_fields_and_no_subject(workspace):
     assert list(filed[0]) == ["id", "regime", "state", "outcome", "received", "due", "batch"]
     assert json.loads(tru("show", filed[0]["id"], "--json")) == filed[0]
     assert "alice" not in str(filed)
+
+
+def test_the_days_are_those_of_the_settings(workspace):
+    workspace.params.write_text("requests: {due_days: 10, warn_days: 3}\nmodel: [broken]\n")
+    filed = json.loads(tru("add", "--user", "alice", "--json"))[0]
+    request = open_inbox(workspace).list()[0]
+    assert filed["due"] == (request.received + timedelta(days=10)).isoformat(timespec="seconds")
+    assert filed["due"][:10] in tru("list") and filed["due"] in tru("show", request.id)
+    workspace.params.write_text("requests: {due_days: soon}\n")
+    error = refused("add", "--user", "bob").exception
+    assert isinstance(error, WorkspaceError) and "`requests`" in str(error) and len(open_inbox(workspace).list()) == 1
 
 
 def test_lists_can_be_narrowed(workspace):

@@ -151,7 +151,7 @@ def test_a_person_releases_a_held_batch_and_the_ledger_says_why(trained):
     assert CliRunner().invoke(app, ["batch", "release", "--workspace", str(trained.root)]).exit_code == 2
     said = tru(trained, "batch", "release", "--reason", "a small loss is better than a late answer")
 
-    assert said.strip() == f"{held}: released; version 2 is champion."
+    assert said.strip() == f"{held}: released; version 2 (the retrained model) is champion."
     status = read(trained, "status")
     assert {state: n for state, n in status["requests"].items() if n} == {"closed": 6}
     assert (status["last_batch"]["outcome"], status["last_batch"]["verdict"]) == ("retrained", "fail")

@@ -333,7 +333,7 @@ def test_a_model_changed_after_the_verdict_is_not_promoted(trained):
 
 
 def test_a_retrained_model_changed_after_the_verdict_is_not_promoted(trained):
-    change(trained, "gate", max_nights=0)
+    change(trained, "gate", max_distance=1e-6)
     file_requests(trained, subjects(trained))
     batch = night.claim(trained)
     with night.open_lease(trained, batch):
@@ -349,7 +349,7 @@ def test_a_retrained_model_changed_after_the_verdict_is_not_promoted(trained):
 
 @pytest.mark.parametrize("file", ["comparison.json", "groups.npz"])
 def test_a_comparison_half_written_is_measured_anew(trained, file):
-    change(trained, "gate", max_nights=0)
+    change(trained, "gate", max_distance=1e-6)
     file_requests(trained, subjects(trained))
     batch = night.claim(trained)
     with night.open_lease(trained, batch):

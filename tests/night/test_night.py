@@ -87,6 +87,7 @@ def test_a_live_run_is_left_alone(trained, batch):
 
 
 def test_nobody_is_trained_over_an_open_batch(trained, batch):
+    night.cut(trained, batch)
     with pytest.raises(RequestError, match="a batch of deletions is open"):
         night.train(trained)
 
@@ -95,9 +96,53 @@ def test_without_a_champion_requests_wait(tmp_path):
     ws = make(tmp_path / "untrained")
     assert night.claim(ws) is None
     file_requests(ws, [Subject.of(user="somebody")])
-    for _ in range(2):  # the lease is not kept
+    for _ in range(2):
         with pytest.raises(ModelError, match="`tru train`"):
             night.claim(ws)
+    assert open_inbox(ws).open_batch() is None
+    open_inbox(ws).claim("an older version of tru")  # which opened the batch all the same
+    assert night.train(ws)["version"] == "1"
+
+
+def test_what_comes_in_while_training_is_not_trained_over(trained, monkeypatch):
+    reproduce = DataVersions.reproduce
+
+    def meanwhile(versions, *rest, **more):
+        found = reproduce(versions, *rest, **more)
+        file_requests(trained, subjects(trained)[:1])
+        whole_night(trained)
+        return found
+
+    monkeypatch.setattr(DataVersions, "reproduce", meanwhile)
+    with pytest.raises(RequestError, match="came in between"):
+        night.train(trained)
+    assert [v.version for v in Registry(trained).list_versions()] == ["2", "1"]
+    assert Registry(trained).champion().version == "2"
+
+
+def test_a_model_that_stands_on_other_data_is_trained_again(trained):
+    from dataclasses import replace
+
+    from tru.models.trained import TrainedModel
+    from tru.night.first import _stands_on
+
+    folder = trained.artifacts / "original"
+    model = TrainedModel.load(folder)
+    assert _stands_on(trained, model)
+    replace(model, data=replace(model.data, train=model.data.train[:-1], canary=model.data.canary[:-1])).save(folder)
+    forced = []
+    reproduce = DataVersions.reproduce
+
+    def noted(versions, targets=(), *, force=False):
+        forced.append(force)
+        # DVC would see that the file was changed by hand; what is tested is that it did not.
+        return reproduce(versions, targets, force=force) if force else []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DataVersions, "reproduce", noted)
+        night.train(trained)
+    assert forced == [False, True]
+    assert len(TrainedModel.load(folder).data.train) == len(model.data.train)
 
 
 def test_the_first_champion_says_what_it_stands_on(trained):
@@ -139,3 +184,38 @@ def test_after_a_night_about_strangers_the_champion_may_still_be_rolled_back_to(
     file_requests(trained, [Subject.of(user="u-nobody-knows-me")])
     assert open_inbox(trained).batch(whole_night(trained)).outcome == "not found"
     assert Registry(trained).champion().tags["tru.deleted_through"] == "1"
+
+
+def test_strangers_say_nothing_of_a_champion_that_came_later(trained, batch):
+    """It was crowned while the batch was open, so it may know them."""
+    from tru.champion import crown
+
+    inbox = open_inbox(trained)
+    inbox.not_found(batch, inbox.open_batch().owner, [r.id for r in inbox.list()])
+    for step in ("cut", "check", "unlearn", "evaluate", "gate"):
+        getattr(night, step)(trained, batch)
+    first = Registry(trained).champion()
+    tags = {k: v for k, v in first.tags.items() if k != "tru.ledger"}
+    crown(trained, Registry(trained).register(_logged_again(trained), tags).version, "baseline")
+    assert night.promote(trained, batch) == "2"
+    assert Registry(trained).champion().tags["tru.deleted_through"] == "0"
+
+
+def _logged_again(ws):
+    return Registry(ws).log_run(
+        "again", key="again", data_md5="0", metrics={}, params={}, tags={}, model_dir=ws.artifacts / "original"
+    )
+
+
+def test_a_report_that_cannot_be_written_stops_nothing(trained, monkeypatch, caplog):
+    from tru.night import run, steps
+
+    def broken(*_):
+        raise ValueError("u-somebody")
+
+    monkeypatch.setattr(run, "render", broken)
+    monkeypatch.setattr(steps, "write_report", broken)
+    file_requests(trained, subjects(trained))
+    found = open_inbox(trained).batch(whole_night(trained))
+    assert found.outcome == "unlearned"
+    assert "could not be written (ValueError)" in caplog.text and "u-somebody" not in caplog.text

@@ -29,14 +29,15 @@ def release(
     reason: Annotated[str, typer.Option("--reason", help="Why; the ledger keeps it for good. Name nobody.")],
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Promote the retrained model of the held batch although the gate refused it.
+    """Promote the model of the held batch although the gate refused it, or an approval is missing.
 
-    Retraining forgets exactly, so nobody comes back with it; what is decided is that its quality will do. A failed
-    exact check cannot be overridden.
+    Where the gate refused both models it is the retrained one: retraining forgets exactly, so nobody comes back with
+    it, and what is decided is that its quality will do. Where a model passed and only the approval is missing, it is
+    that model, unlearned or retrained. A failed exact check cannot be overridden.
     """
     from tru.champion import checked_reason
     from tru.night import release as promote
 
     ws = open_workspace(workspace)
     found = promote(ws, checked_reason(ws, reason))
-    typer.echo(f"{found['batch']}: released; version {found['version']} is champion.")
+    typer.echo(f"{found['batch']}: released; version {found['version']} (the {found['outcome']} model) is champion.")

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.errors import WorkspaceError
 from tru.requests import DeletionRequest, Inbox, Receipt, State, Subject
+from tru.requests.lifecycle import RequestParams
 
 app = typer.Typer(help="File, list and withdraw deletion requests.", no_args_is_help=True)
 
@@ -31,7 +33,8 @@ def add(
     Name a user, an item, a user and an item, or an item and a modality.
     """
     subject = Subject.of(user=user, item=item, modality=modality)
-    _report(_inbox(workspace).add_all([subject]), json)
+    days = _days(workspace)
+    _report(_inbox(workspace).add_all([subject]), days, json)
 
 
 @app.command("import")
@@ -47,7 +50,8 @@ def import_file(
     from tru.requests.intake import read_requests
 
     subjects = read_requests(file)
-    _report(_inbox(workspace).add_all(subjects), json)
+    days = _days(workspace)
+    _report(_inbox(workspace).add_all(subjects), days, json)
 
 
 @app.command("list")
@@ -59,9 +63,9 @@ def list_requests(
     """List the requests, oldest first."""
     requests = _inbox(workspace).list(state=state)
     if json:
-        print_json([request.public() for request in requests])
+        print_json([request.public(_days(workspace)) for request in requests])
     elif requests:
-        _table(requests)
+        _table(requests, _days(workspace))
     else:
         typer.echo("No requests.")
 
@@ -69,13 +73,14 @@ def list_requests(
 @app.command()
 def show(id: RequestId, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Show where one request stands."""
-    _show(_inbox(workspace).get(id), json)
+    _show(_inbox(workspace).get(id), _days(workspace), json)
 
 
 @app.command()
 def withdraw(id: RequestId, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Take back a request that no batch has taken up; its subject is no longer suppressed."""
-    _show(_inbox(workspace).withdraw(id), json)
+    days = _days(workspace)
+    _show(_inbox(workspace).withdraw(id), days, json)
 
 
 def _inbox(workspace: Path | None) -> Inbox:
@@ -85,31 +90,52 @@ def _inbox(workspace: Path | None) -> Inbox:
     return open_inbox(open_workspace(workspace))
 
 
-def _report(receipts: Sequence[Receipt], json: bool) -> None:
+def _days(workspace: Path | None) -> int:
+    """How many days a request may take, as ``params.yaml`` says.
+
+    Only its block is read: a mistake in the settings of a model must not keep anybody from filing a request, and all
+    settings together take seconds to load.
+
+    Raises:
+        WorkspaceError: the file cannot be read, or the block is wrong.
+    """
+    import yaml
+    from pydantic import ValidationError
+
+    ws = open_workspace(workspace)
+    try:
+        words = yaml.safe_load(ws.params.read_text(encoding="utf-8")) or {}
+        return RequestParams.model_validate(words.get("requests") or {}).due_days
+    except (OSError, ValueError, AttributeError, yaml.YAMLError, ValidationError) as error:
+        raise WorkspaceError(f"{ws.params}: the block `requests` cannot be read. Correct it and run again.") from error
+
+
+def _report(receipts: Sequence[Receipt], days: int, json: bool) -> None:
     if json:
-        print_json([{**receipt.request.public(), "added": receipt.added} for receipt in receipts])
+        print_json([{**receipt.request.public(days), "added": receipt.added} for receipt in receipts])
         return
     if len(receipts) == 1:
         request = receipts[0].request
         fate = "filed" if receipts[0].added else f"already filed ({request.state})"
-        typer.echo(f"{request.id}  {fate}; due {request.due:%Y-%m-%d}")
+        typer.echo(f"{request.id}  {fate}; due {request.due_in(days):%Y-%m-%d}")
         return
     added = sum(receipt.added for receipt in receipts)
     typer.echo(f"{added} requests filed, {len(receipts) - added} were filed before; `tru requests list` shows them.")
 
 
-def _show(request: DeletionRequest, json: bool) -> None:
+def _show(request: DeletionRequest, days: int, json: bool) -> None:
     if json:
-        print_json(request.public())
+        print_json(request.public(days))
         return
-    for name, value in request.public().items():
+    for name, value in request.public(days).items():
         typer.echo(f"{name:9} {value or '-'}")
 
 
-def _table(requests: Sequence[DeletionRequest]) -> None:
+def _table(requests: Sequence[DeletionRequest], days: int) -> None:
     line = "{id:21} {regime:12} {state:10} {outcome:11} {received:11} {due:11} {batch}"
     typer.echo(line.format_map({name: name for name in requests[0].public()}))
     for request in requests:
         shown = {name: value or "-" for name, value in request.public().items()}
-        shown |= {name: f"{getattr(request, name):%Y-%m-%d}" for name in ("received", "due")}
+        moments = {"received": request.received, "due": request.due_in(days)}
+        shown |= {name: f"{moment:%Y-%m-%d}" for name, moment in moments.items()}
         typer.echo(line.format_map(shown))

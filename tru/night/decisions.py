@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tru.errors import ModelError, RequestError
-from tru.night.run import Run, enter, seconds, short
+from tru.night.run import Run, best_effort, enter, seconds, short
 from tru.night.steps import LEASE_SECONDS, close, open_lease, promote
 from tru.release.registry import Registry
 from tru.report import write as write_report
@@ -26,8 +26,10 @@ def hold(ws: Workspace, batch: str, reason: str | None = None) -> dict[str, Any]
     run = Run(ws, batch)
     reasons = [reason] if reason else list((run.facts["retrain"] or run.facts["gate"])["reasons"])
     enter(ws, "batch", f"{batch}/held/{short(reasons)}", batch=batch, outcome="held", reasons=reasons)
-    run.inbox.hold(batch, run.owner, "fail", seconds(run.facts), held=reasons)
-    write_report(ws, batch)
+    # A candidate that passed and was not approved is held as well.
+    said = (run.facts.get("retrain") or run.facts.get("gate") or {}).get("verdict")
+    run.inbox.hold(batch, run.owner, "pass" if said == "pass" else "fail", seconds(run.facts), held=reasons)
+    best_effort(lambda: write_report(ws, batch))
     return {"outcome": "held", "reasons": reasons}
 
 
@@ -67,6 +69,11 @@ def release(ws: Workspace, reason: str) -> dict[str, Any]:
     exact = run.comparison.exact_retrained if run.facts["retrain"] else run.comparison.exact
     if broken := [words for words, count in exact.items() if count]:
         raise ModelError(f"{batch} cannot be released: {'; '.join(broken)}. Let it run again: `tru batch retry`.")
+    if run.is_swapped():
+        raise ModelError(
+            f"the model of {batch} is not the one that the gate judged, so it cannot be released. Find out who changed "
+            "its files, and let it run again: `tru batch retry`, `tru run`."
+        )
     run.inbox.lift(batch, run.owner, LEASE_SECONDS)
     with open_lease(ws, batch):
         enter(ws, "batch", f"{batch}/released/{short([reason])}", batch=batch, outcome="released", reasons=[reason])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from tru.data.forget import ForgetSet
 from tru.data.interactions import load_dataset
 from tru.data.prepare import Prepared, prepare
+from tru.data.swap import recover, replace_folder
 from tru.errors import RequestError
 from tru.evaluation.audits import Stage
 from tru.evaluation.report import Comparison, compare
@@ -29,6 +32,8 @@ from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
 from tru.stages import calibrated, clear, digest, log_comparison, retrained, write_json
 from tru.workspace import Workspace
+
+_log = logging.getLogger(__name__)
 
 LEFT = "subjects of the batch that the model still knows"
 STEPS = ("claim", "cut", "check", "unlearn", "evaluate", "gate", "retrain", "promote", "close")
@@ -119,7 +124,8 @@ class Run:
     @cached_property
     def plan(self) -> Plan:
         """How the candidate is to be judged: as chosen when it was measured."""
-        recorded = self.facts.get("evaluate", {}).get("plan")
+        # A batch that is retried still has the plan of its first attempt; it is planned anew.
+        recorded = self.facts["evaluate"].get("plan") if self.is_done("evaluate") else None
         return Plan(**recorded) if recorded else plan(self.ws, self.champion, self.forget, load_settings(self.ws))
 
     @property
@@ -131,6 +137,7 @@ class Run:
         """Measure all models; ``fresh``: after training the baselines, which are kept in the batch's folder."""
         settings = load_settings(self.ws)
         place, candidate = self.folder / "retrained", self.candidate
+        recover(place / "seed-0")
         baselines = (
             retrained(self.champion, self.after, settings.train, settings.gate.baselines, place) if fresh else []
         )
@@ -165,11 +172,27 @@ class Run:
         """The model directory that passed the gate, and its method."""
         if self.facts["retrain"] is None:
             return self.folder / "unlearned", str(self.facts["unlearn"]["method"])
+        return self.folder / "retrained" / "seed-0", "retrain"
+
+    def calibrate(self) -> str:
+        """Give the retrained model its own calibrated strength, which a champion needs for the nights to come.
+
+        Returns:
+            The digest of what is to serve if it passes.
+        """
         folder = self.folder / "retrained" / "seed-0"
+        recover(folder)
         model = TrainedModel.load(folder)
-        if "gamma" not in model.facts:  # a champion needs its own calibrated strength for the nights to come
-            calibrated(model, load_settings(self.ws).unlearn).save(folder)
-        return folder, "retrain"
+        if "gamma" not in model.facts:
+            replace_folder(folder, calibrated(model, load_settings(self.ws).unlearn).save)
+        return self.digest("retrained/seed-0")
+
+    def is_swapped(self) -> bool:
+        """Whether the model that passed is not, or not any more, the one that the gate judged."""
+        folder, _ = self.passed()
+        judged = self.facts["retrain"] or self.facts["unlearn"]
+        name = folder.relative_to(self.folder).as_posix()
+        return not (folder / "arrays.npz").exists() or self.digest(name) != judged.get("digest")
 
 
 def known(asked: ForgetSet, data: Prepared) -> ForgetSet:
@@ -199,6 +222,16 @@ def _is_in(request: DeletionRequest, known: ForgetSet) -> bool:
     if request.regime is Regime.INTERACTION:
         return (request.user, request.item) in known.pairs
     return (request.item, request.modality) in known.modalities
+
+
+def best_effort(work: Callable[[], Path]) -> Path | None:
+    """The report, or None: one that cannot be written is no reason to keep anybody's data a night longer."""
+    try:
+        return work()
+    except Exception as error:
+        # Its words stay out: an unforeseen error quotes the value it stumbled over.
+        _log.warning("the report could not be written (%s)", type(error).__name__)
+        return None
 
 
 def enter(ws: Workspace, kind: Kind, key: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

@@ -7,12 +7,10 @@ inbox and in the batch's folder, destroyed when the batch closes; results hold i
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, Literal
 
 from tru.baseline import forget_rows, latest
@@ -21,17 +19,14 @@ from tru.data.checks import check_cut, check_raw
 from tru.data.forget import ForgetSet
 from tru.data.forget import cut as cut_dataset
 from tru.data.interactions import load_dataset, save_dataset
-from tru.errors import ModelError, RequestError, UnlearningError
-from tru.evaluation.audits import Stage
-from tru.evaluation.audits import evaluate as measure
+from tru.errors import DataError, ModelError, RequestError, UnlearningError
 from tru.evaluation.report import nested
-from tru.models.trained import TrainedModel
 from tru.night.judgement import baseline_ndcg, drift, drifted, in_full, refused, window
-from tru.night.run import Run, enter, seconds, short
+from tru.night.run import Run, best_effort, enter, seconds, short
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.report import write as write_report
-from tru.requests.lifecycle import State
+from tru.requests.lifecycle import WAITING, State
 from tru.requests.owner import this_owner
 from tru.requests.store import open_inbox
 from tru.settings import load_settings
@@ -53,13 +48,13 @@ def claim(ws: Workspace) -> str | None:
         LeaseHeld: another run is at it.
         ModelError: requests are waiting and there is no champion yet.
     """
-    batch = open_inbox(ws).claim(this_owner(), LEASE_SECONDS)
-    if batch is None:
+    inbox = open_inbox(ws)
+    if inbox.open_batch() is None and not any(inbox.counts()[state] for state in WAITING):
         return None
-    if Registry(ws).champion() is None:
-        open_inbox(ws).release(batch.id, this_owner())
+    if Registry(ws).champion() is None:  # asked before a batch is opened, which would be in the way of `tru train`
         raise ModelError("there is no champion to make forget anything. Train one first: `tru train`.")
-    return batch.id
+    batch = inbox.claim(this_owner(), LEASE_SECONDS)
+    return batch.id if batch else None
 
 
 @contextmanager
@@ -231,12 +226,21 @@ def retrain(ws: Workspace, batch: str) -> dict[str, Any]:
     if run.is_done("retrain"):
         return dict(run.facts["retrain"])
     measured = run.facts["evaluate"]
-    if not run.comparison.retrained:  # judged under a licence so far
+    if not _has_retrained(run):
         measured = {**_measured(run, fresh=True), "mode": measured["mode"]}
     found = run.comparison.fallback_verdict(load_settings(ws).gate).to_dict()
     _enter_verdict(run, "retrained", found)
+    found["digest"] = run.calibrate()
     run.finish("retrain", State.GATED, retrain=found, evaluate=measured)
     return found
+
+
+def _has_retrained(run: Run) -> bool:
+    """Whether retrained models are measured: not if it was judged under a licence, or a crash damaged the record."""
+    try:
+        return bool(run.comparison.retrained)
+    except DataError:
+        return False
 
 
 def promote(ws: Workspace, batch: str) -> str:
@@ -255,12 +259,14 @@ def promote(ws: Workspace, batch: str) -> str:
         raise ModelError(f"{batch} has not passed the gate, so nothing of it can be promoted.")
     champion = registry.champion()
     if run.forget.is_empty and champion is not None:
-        # Neither the data nor this model knows any of them, so it respects these requests too.
-        registry.tag(champion.version, {"tru.deleted_through": str(run.batch.sequence)})
+        if champion.version == run.notes["champion"]:  # another one may know them
+            # Neither the data nor this model knows any of them, so it respects these requests too.
+            registry.tag(champion.version, {"tru.deleted_through": str(run.batch.sequence)})
         run.finish("promote", None, version=champion.version, outcome="not found")
         return champion.version
     folder, method = run.passed()
-    _refuse_swapped(run, method)
+    _refuse_swapped(run)
+    report = best_effort(run.report)
     numbers = run.comparison.rows()["retrained" if method == "retrain" else "unlearned"]
     tags = {
         "tru.data_md5": run.facts["data_md5_after"],
@@ -280,7 +286,7 @@ def promote(ws: Workspace, batch: str) -> str:
         params=flat(load_settings(ws).model_dump(include={"model", "train", "unlearn", "gate"})),
         tags=tags,
         model_dir=folder,
-        artifacts=[run.report()],
+        artifacts=[report] if report else [],
     )
     version = registry.register(run_id, tags)
     crown(ws, version.version, why, batch=batch, mode=verdict.get("mode"))
@@ -295,61 +301,27 @@ def close(ws: Workspace, batch: str) -> dict[str, Any]:
     clear(run.folder)
     facts = run.facts
     outcome = facts["outcome"]
-    word: Literal["pass", "fail"] = "fail" if facts.get("released") else "pass"
+    said = (facts["retrain"] or facts["gate"])["verdict"]
+    word: Literal["pass", "fail"] = "fail" if said == "fail" else "pass"  # a released model may have failed or passed
     verdict = None if outcome == "not found" else word
     took = seconds(facts)
     size, version = run.batch.size, facts["version"]
     enter(ws, "batch", f"{batch}/closed", batch=batch, outcome=outcome, verdict=verdict, size=size, version=version)
     run.inbox.close(batch, run.owner, outcome, verdict, took)
-    write_report(ws, batch)
+    best_effort(lambda: write_report(ws, batch))
     return {"outcome": outcome, "verdict": verdict or "none", "version": version, "size": size}
 
 
-def train(ws: Workspace) -> dict[str, Any]:
-    """Train on the current data (DVC's stages prepare, check and train) and make the result champion.
-
-    Raises:
-        RequestError: a batch of deletions is open; finish it first.
-    """
-    inbox = open_inbox(ws)
-    if inbox.open_batch() is not None:
-        raise RequestError("a batch of deletions is open. Finish it first: `tru run`.")
-    versions, registry, settings = DataVersions(ws), Registry(ws), load_settings(ws)
-    versions.reproduce(["train"])
-    versions.commit("Trained on the current data")
-    model = TrainedModel.load(ws.artifacts / "original")
-    stage = Stage.of(model.data, model.data)
-    numbers = {name: value for name, value in measure(model, stage).items() if value == value}
-    md5 = versions.md5()
-    tags = {
-        "tru.data_md5": md5,
-        "tru.git_commit": versions.git_commit() or "none",
-        "tru.method": "train",
-        "tru.verdict": "none",
-        "tru.deleted_through": str(inbox.completed_through()),
-    }
-    run_id = registry.log_run(
-        "original",
-        key=f"train/{md5}/{inbox.completed_through()}/{_fingerprint(ws.artifacts / 'original' / 'arrays.npz')}",
-        data_md5=md5,
-        metrics=numbers,
-        params=flat(settings.model_dump(include={"model", "train", "unlearn"})),
-        tags=tags,
-        model_dir=ws.artifacts / "original",
-    )
-    version = registry.register(run_id, tags)
-    crown(ws, version.version, "trained")
-    return {"version": version.version, "data_md5": md5, **{k: round(v, 4) for k, v in numbers.items()}}
-
-
-def _refuse_swapped(run: Run, method: str) -> None:
+def _refuse_swapped(run: Run) -> None:
     """See that the model about to serve is the one that the gate judged; otherwise have it made anew."""
-    if method == "retrain" or run.digest("unlearned") == run.facts["unlearn"]["digest"]:
+    if not run.is_swapped():
         return
-    clear(run.folder / "unlearned")
+    which = "retrained" if run.facts["retrain"] else "unlearned"
+    for name in ("retrained", "comparison") if which == "retrained" else ("unlearned",):
+        clear(run.folder / name)
     run.finish("check", None)
     raise ModelError(
-        f"the unlearned model of {run.id} is not the one that the gate judged, so nothing was promoted. Find out who "
+        f"the {which} model of {run.id} is not the one that the gate judged, so nothing was promoted. Find out who "
         "changed its files; the next run makes it anew."
     )
 
@@ -367,7 +339,3 @@ def _sizes(forget: ForgetSet) -> dict[str, int]:
         "modalities": len(forget.modalities),
     }
     return {name: n for name, n in sizes.items() if n}
-
-
-def _fingerprint(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]

@@ -36,7 +36,7 @@ def ending(batch: Batch) -> Ending:
         return "passed" if last.get("verdict") == "pass" and batch.facts.get("forgotten") else "open"
     if batch.outcome == "held":
         return "declined" if last.get("verdict") == "pass" else "held"
-    if batch.verdict == "fail":
+    if batch.facts.get("released") or batch.verdict == "fail":  # what a person let pass may have passed the gate too
         return "released"
     return batch.outcome
 

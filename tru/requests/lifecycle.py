@@ -170,8 +170,12 @@ class DeletionRequest:
 
     @property
     def due(self) -> datetime:
-        """The day by which the subject must have an answer."""
-        return self.received + MONTH
+        """The day by which the subject must have an answer, where nothing else is promised."""
+        return self.due_in(MONTH.days)
+
+    def due_in(self, days: int) -> datetime:
+        """The day by which the subject must have an answer, so many days after receipt."""
+        return self.received + timedelta(days=days)
 
     @property
     def is_open(self) -> bool:
@@ -183,15 +187,15 @@ class DeletionRequest:
         """Whom it names; meaningful while it is open."""
         return Subject(self.regime, self.user, self.item, self.modality)
 
-    def public(self) -> dict[str, str | None]:
-        """What may be shown: no identifier of a person, an item or a modality."""
+    def public(self, days: int = MONTH.days) -> dict[str, str | None]:
+        """What may be shown: no identifier of a person, an item or a modality. ``days``: see ``requests.due_days``."""
         return {
             "id": self.id,
             "regime": self.regime.value,
             "state": self.state.value,
             "outcome": self.outcome,
             "received": self.received.isoformat(timespec="seconds"),
-            "due": self.due.isoformat(timespec="seconds"),
+            "due": self.due_in(days).isoformat(timespec="seconds"),
             "batch": self.batch,
         }
 

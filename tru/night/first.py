@@ -1,0 +1,87 @@
+"""Training from scratch on the current data: how the first champion comes about, and any that a person asks for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tru.champion import crown
+from tru.data.interactions import load_dataset
+from tru.data.prepare import prepare
+from tru.errors import RequestError
+from tru.evaluation.audits import Stage
+from tru.evaluation.audits import evaluate as measure
+from tru.models.trained import TrainedModel
+from tru.release.registry import Registry
+from tru.release.versions import DataVersions
+from tru.requests.lifecycle import Batch
+from tru.requests.store import open_inbox
+from tru.settings import load_settings
+from tru.stages import flat
+from tru.workspace import Workspace
+
+
+def train(ws: Workspace) -> dict[str, Any]:
+    """Train on the current data (DVC's stages prepare, check and train) and make the result champion.
+
+    Raises:
+        RequestError: a batch of deletions is open, so finish it first; or one came in between.
+    """
+    inbox = open_inbox(ws)
+    if _is_begun(inbox.open_batch()):
+        raise RequestError("a batch of deletions is open. Finish it first: `tru run`.")
+    versions, registry, settings = DataVersions(ws), Registry(ws), load_settings(ws)
+    md5, completed = versions.md5(), inbox.completed_through()
+
+    def refuse_if_changed() -> None:
+        if (versions.md5(), inbox.completed_through()) != (md5, completed) or _is_begun(inbox.open_batch()):
+            raise RequestError("a night or an import came in between, so nothing was promoted. Run it again.")
+
+    versions.reproduce(["train"])
+    refuse_if_changed()
+    model = TrainedModel.load(ws.artifacts / "original")
+    if not _stands_on(ws, model):  # DVC's record says up to date, and the files are those of other data
+        versions.reproduce(["train"], force=True)
+        model = TrainedModel.load(ws.artifacts / "original")
+    versions.commit("Trained on the current data")
+    stage = Stage.of(model.data, model.data)
+    numbers = {name: value for name, value in measure(model, stage).items() if value == value}
+    tags = {
+        "tru.data_md5": md5,
+        "tru.git_commit": versions.git_commit() or "none",
+        "tru.method": "train",
+        "tru.verdict": "none",
+        "tru.deleted_through": str(completed),
+    }
+    refuse_if_changed()
+    run_id = registry.log_run(
+        "original",
+        key=f"train/{md5}/{completed}/{_fingerprint(ws.artifacts / 'original' / 'arrays.npz')}",
+        data_md5=md5,
+        metrics=numbers,
+        params=flat(settings.model_dump(include={"model", "train", "unlearn"})),
+        tags=tags,
+        model_dir=ws.artifacts / "original",
+    )
+    version = registry.register(run_id, tags)
+    refuse_if_changed()
+    crown(ws, version.version, "trained")
+    return {"version": version.version, "data_md5": md5, **{k: round(v, 4) for k, v in numbers.items()}}
+
+
+def _is_begun(batch: Batch | None) -> bool:
+    """Whether a batch is open that has changed the data, or may have a candidate."""
+    return batch is not None and batch.step != "claim"
+
+
+def _stands_on(ws: Workspace, model: TrainedModel) -> bool:
+    now = prepare(load_dataset(ws.data), model.recipe.canary_rate)
+    pairs = ((model.data.users, now.users), (model.data.items, now.items), (model.data.train, now.train))
+    return all(np.array_equal(one, other) for one, other in pairs)
+
+
+def _fingerprint(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
