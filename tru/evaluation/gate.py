@@ -260,7 +260,8 @@ def _widest(claim: Claim, params: GateParams) -> float:
 
 
 def _broken(claim: Claim) -> Finding:
-    said = f"{claim.name}{_whose(claim)}: there is nothing to compare with, so it cannot be judged without a retrain"
+    whom = f"{_whose(claim)}{_of_whom(claim)}"
+    said = f"{claim.name}{whom}: there is nothing to compare with, so it cannot be judged without a retrain"
     return Finding(claim.name, False, said, claim.group, fault="exact")
 
 
@@ -331,25 +332,30 @@ def _fault(claim: Claim, difference: float) -> Fault:
 
 def _said(claim: Claim, found: Bounds, margin: float, passed: bool, fault: Fault | None) -> str:
     what = f"{claim.name}{_whose(claim)}"
-    against = f"{claim.value:.4f} against {claim.reference:.4f}"
+    against = f"{claim.value:.4f} against {claim.reference:.4f}{_of_whom(claim)}"
     if WINDOW in (claim.group or ""):
         against = (
             f"{claim.moments.mean:+.4f} from its reference over {claim.moments.subjects} subjects of several nights"
         )
     interval = f"difference {claim.moments.mean:+.4f}, interval {found.low:+.4f} to {found.high:+.4f}"
     allowed = f"{'±' if claim.two_sided else '-'}{margin:.4f}"
-    wider = f", widened from {claim.margin:.4f} as the data tells no less apart" if margin > claim.margin else ""
+    wider = (
+        f", widened from {claim.margin:.4f} as so little data tells nothing finer apart"
+        if margin > claim.margin
+        else ""
+    )
     said = f"{what} {against}: {interval}, allowed {allowed}{wider}"
     return said if passed else f"{said}; {_MEANING[fault or 'exact']}"
 
 
 def _whose(claim: Claim) -> str:
-    group = claim.group
-    if group is None:
-        return " against retraining"
-    if claim.name.startswith("test/"):
-        return f" against the {group}"
-    return f" of forgotten {group}"
+    return "" if claim.name.startswith("test/") else f" of forgotten {claim.group}"
+
+
+def _of_whom(claim: Claim) -> str:
+    if not claim.name.startswith("test/"):
+        return ""
+    return f" of the {claim.group}" if claim.group else " of the retrained models"
 
 
 def _not_judged(claim: Claim, tests: int, params: GateParams) -> Finding:
@@ -358,10 +364,9 @@ def _not_judged(claim: Claim, tests: int, params: GateParams) -> Finding:
     if n >= params.min_subjects or (n > 1 and not claim.two_sided):
         floor = _bounds(claim, max(tests, 1), params).floor
         why = f"the margin would have to be {floor:.4f}, more than {_widest(claim, params):.4g}"
-    said = (
-        f"{claim.name}{_whose(claim)} {claim.value:.4f} against {claim.reference:.4f}: {n} independent "
-        f"subject{'s' * (n != 1)}, too few to judge by ({why})"
-    )
+    against = f"{claim.value:.4f} against {claim.reference:.4f}{_of_whom(claim)}"
+    few = f"{n} independent subject{'s' * (n != 1)}, too few to judge by ({why})"
+    said = f"{claim.name}{_whose(claim)} {against}: {few}"
     values = claim.value, claim.reference, claim.moments.mean
     return Finding(claim.name, True, said, claim.group, *values, n=n, judged=False)
 
