@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 
@@ -86,8 +87,14 @@ def _uuid():
 
 def post(url, body, method="POST"):
     ask = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(ask, timeout=60) as reply:
-        return json.loads(reply.read() or b"null")
+    for attempt in range(10):
+        try:
+            with urllib.request.urlopen(ask, timeout=60) as reply:
+                return json.loads(reply.read() or b"null")
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or attempt == 9:  # Prefect's SQLite is busy, and asks to try again
+                raise
+            time.sleep(1)
 
 
 def until(look, seconds=120):

@@ -30,7 +30,15 @@ PARAMS = {
     "train": {"epochs": 4, "min_epochs": 2, "batch": 256, "learning_rate": 0.01, "canaries": 100},
     "forget": {"regime": "user", "fraction": 0.05},
     "unlearn": {"method": "tru"},
-    "gate": {"baselines": 2, "utility_margin": 0.5, "forget_margin": 0.5, "membership_margin": 0.5},
+    "gate": {
+        "baselines": 2,
+        "utility_margin": 0.5,
+        "forget_margin": 0.5,
+        "membership_margin": 0.5,
+        "widest_margin": 1.0,
+        "widest_loss": 1.0,
+        "power": 0.8,
+    },
 }
 
 

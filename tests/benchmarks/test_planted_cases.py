@@ -161,7 +161,7 @@ def test_the_tally_counts_what_was_judged(folder, stages, found):
 
 
 def test_the_command_prints_json_alone_and_says_whether_the_rates_are_kept(monkeypatch, capsys, folder, stages):
-    monkeypatch.setattr(gate, "Settings", lambda: SETTINGS)
+    monkeypatch.setattr(gate, "Settings", lambda **_: SETTINGS)
     monkeypatch.setattr(gate, "generate", lambda _: tiny.dataset())
     monkeypatch.setattr(gate, "QUICK", ("user", "interaction"))
     code = gate.main(["--quick", "--json", "--folder", str(folder)])

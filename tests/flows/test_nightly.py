@@ -166,14 +166,14 @@ def test_a_person_releases_a_held_batch_and_the_ledger_says_why(trained):
 
 
 def test_a_release_that_was_killed_is_finished_by_the_next_run(trained, monkeypatch):
-    from tru import night
+    from tru.night import decisions
 
     change(trained, "gate", utility_margin=-1.0)
     file_requests(trained, subjects(trained))
     with pytest.raises(ReleaseError, match="is held"):
         run(trained)
     with monkeypatch.context() as crash:
-        crash.setattr(night, "close", lambda *_: 1 / 0)
+        crash.setattr(decisions, "close", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             tru(trained, "batch", "release", "--reason", "a late answer is worse")
 

@@ -12,7 +12,15 @@ from tru.settings import Settings
 from tru.unlearning.base import _UNLEARNERS, make
 from tru.weekly.rehearsal import EXACT_ONLY, draw, rehearse
 
-WIDE = {"utility_margin": 1.0, "forget_margin": 1.0, "membership_margin": 1.0, "min_subjects": 4}
+WIDE = {
+    "utility_margin": 1.0,
+    "forget_margin": 1.0,
+    "membership_margin": 1.0,
+    "min_subjects": 4,
+    "widest_margin": 1.0,
+    "widest_loss": 1.0,
+    "power": 0.8,
+}
 SIZES = {"users": 12, "items": 8, "interactions": 100, "modalities": 6}
 
 

@@ -338,7 +338,7 @@ def _said(claim: Claim, found: Bounds, margin: float, passed: bool, fault: Fault
             f"{claim.moments.mean:+.4f} from its reference over {claim.moments.subjects} subjects of several nights"
         )
     interval = f"difference {claim.moments.mean:+.4f}, interval {found.low:+.4f} to {found.high:+.4f}"
-    allowed = f"{'±' if claim.two_sided else '-'}{margin:.4f}"
+    allowed = f"±{margin:.4f}" if claim.two_sided else f"{-margin:+.4f}"
     wider = (
         f", widened from {claim.margin:.4f} as so little data tells nothing finer apart"
         if margin > claim.margin
