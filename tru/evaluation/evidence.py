@@ -176,6 +176,8 @@ def own_reference(model: TrainedModel, stage: Stage, found: dict[str, Group]) ->
         for name, values, into in zip(("wins", "hits"), _canaries(model, stage), (wins, hits), strict=True):
             into[at], error = _matched(values, stage, at, shares)
             errors[name]["interactions"] = part * error
+            if np.isnan(into[at]).any():  # a part of the group must not stand for all of it
+                into[group.at] = np.nan
     return Reference(wins, hits, errors["wins"], errors["hits"])
 
 

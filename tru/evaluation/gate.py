@@ -49,10 +49,10 @@ class GateParams(Params):
     """Independent subjects below which a group is not judged by its statistics alone, but pooled with nights before."""
     widest_margin: float = Field(default=0.2, gt=0, le=1)
     """The same where the margin of an audit would have to be wider than this: such data could tell too little."""
-    window_nights: PositiveInt = 7
-    """How many nights are pooled."""
     widest_loss: float = Field(default=0.2, gt=0, le=1)
     """The same for utility, as a share of the reference: with so few test users only a proven loss is refused."""
+    window_nights: PositiveInt = 7
+    """How many nights are pooled."""
     baseline_days: PositiveFloat = 8.0
     """Age at which a baseline is stale."""
     max_nights: PositiveInt = 30

@@ -172,16 +172,16 @@ def evaluate(ws: Workspace, batch: str) -> dict[str, Any]:
 def _measured(run: Run, *, fresh: bool) -> dict[str, Any]:
     started = time.monotonic()
     comparison = run.compare(fresh=fresh)
-    models, seconds = comparison.models(), dict(comparison.seconds)
+    models, took = comparison.models(), dict(comparison.seconds)
     if not fresh and (baseline := latest(run.ws)):
         models["baseline"] = nested(baseline.metrics[0])
-    training = (seconds["retrain"] or 0.0) * len(comparison.retrained)
-    seconds["audit"] = round(max(time.monotonic() - started - training, 0.0), 3)
+    training = (took["retrain"] or 0.0) * len(comparison.retrained)
+    took["audit"] = round(max(time.monotonic() - started - training, 0.0), 3)
     return {
         "mode": run.plan.mode,
         "plan": run.plan.to_dict(),
         "models": models,
-        "seconds": seconds,
+        "seconds": took,
         "pairs": comparison.pairs,
         "profiles": comparison.profiles(),
     }
