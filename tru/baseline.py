@@ -7,7 +7,6 @@ like a retrain; it lives in the ledger and nowhere else. How both are made is in
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from tru.errors import ReleaseError
 from tru.params import Params
 from tru.requests.ledger import Entry
-from tru.workspace import Workspace
+from tru.workspace import Workspace, only_one
 
 Regime = Literal["user", "item", "interaction", "modality"]
 REGIMES: dict[Regime, str] = {
@@ -169,12 +168,8 @@ def exclusive(ws: Workspace) -> Iterator[None]:
     Raises:
         ReleaseError: another run is at it.
     """
-    folder(ws).mkdir(parents=True, exist_ok=True)
-    with (folder(ws) / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ReleaseError("another run is making a baseline in this workspace. Wait until it ends.") from None
+    busy = ReleaseError("another run is making a baseline in this workspace. Wait until it ends.")
+    with only_one(folder(ws) / "lock", busy):
         yield
 
 

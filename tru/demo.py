@@ -75,6 +75,7 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
     """The last batch as one table, and what to type next."""
     from rich.table import Table
 
+    from tru.certificates import issued
     from tru.requests.store import open_inbox, open_ledger
     from tru.status import read
 
@@ -107,7 +108,7 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
         searched = sum(row["state"] == "not found" for row in erased.facts["scan"])
         words = f"{count} objects of older data and models; nothing left in the {searched} stores searched"
         console.print(f"erased     {words}", soft_wrap=True, highlight=False)
-        console.print(f"certified  {len(list((ws.state / 'certificates').glob('*.json')))} requests", highlight=False)
+        console.print(f"certified  {len(issued(ws))} requests", highlight=False)
     console.print(_NEXT.format(folder=ws.root.name), highlight=False, soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tru import baseline
 from tru.erasure.pending import waiting
 from tru.erasure.traces import pending
-from tru.errors import ModelError, ReleaseError
+from tru.errors import DataError, ModelError, ReleaseError
 from tru.release.registry import ModelVersion, Registry
 from tru.release.serving import Recommender
 from tru.requests.lifecycle import Batch
@@ -217,7 +217,10 @@ def _erasure(ws: Workspace) -> dict[str, Any]:
 def _late_erasures(ws: Workspace, now: datetime) -> list[str]:
     """Batches that are promoted while what knew their subjects is still there, although it should not be."""
     grace = load_settings(ws).erasure.grace_hours
-    late = [one.batch for one in waiting(ws) if one.is_due(grace, now)]
+    try:
+        late = [one.batch for one in waiting(ws) if one.is_due(grace, now)]
+    except DataError as error:  # the rest of the status is wanted all the more
+        return [f"NOT ERASED: {error}"]
     if not late:
         return []
     return [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tru.errors import WorkspaceError
+from tru.errors import TruError, WorkspaceError
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,20 @@ class Workspace:
     def model_store(self) -> Path:
         """Where the artifacts of MLflow runs are kept when MLflow runs on the default store."""
         return self.root / "mlartifacts"
+
+
+@contextmanager
+def only_one(lock: Path, otherwise: TruError) -> Iterator[None]:
+    """Let one process at a time through; the system takes the lock from one that dies.
+
+    Args:
+        lock: a file, made if it is not there.
+        otherwise: raised if somebody else holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise otherwise from None
+        yield

@@ -25,6 +25,7 @@ from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.requests.store import open_inbox, open_ledger
 from tru.status import read, urgent
+from tru.workspace import only_one
 
 
 @pytest.fixture
@@ -155,11 +156,14 @@ def test_exported_lists_go(promoted):
     assert rows["exports"] == 1 and not (ws.root / "exports").exists()
 
 
-def test_it_refuses_to_leave_the_workspace(promoted):
-    ws, _, _ = promoted
-    ws.params.write_text(ws.params.read_text() + "erasure: {exports: ['..']}\n")
-    with pytest.raises(ErasureError, match="not a folder inside the workspace"):
+@pytest.mark.parametrize("name", ["..", ".", "data", ".tru/reports", ".git", "params.yaml"])
+def test_exports_that_are_needed_or_elsewhere_are_refused_before_anything_goes(promoted, name):
+    ws, batch, _ = promoted
+    versions = len(Registry(ws).list_versions())
+    ws.params.write_text(ws.params.read_text() + f"erasure: {{exports: ['{name}']}}\n")
+    with pytest.raises(ErasureError, match=r"not a folder of exports inside the workspace\. Nothing was destroyed"):
         eraser.erase(ws)
+    assert len(Registry(ws).list_versions()) == versions and pending(ws) == [batch]
 
 
 def test_it_waits_while_a_batch_is_worked_on(promoted):
@@ -172,6 +176,23 @@ def test_it_waits_while_a_batch_is_worked_on(promoted):
     night.claim(ws)
     with pytest.raises(ErasureError, match="is being worked on"):
         eraser.erase(ws)
+    assert eraser.erase(ws, graceful=True)["batches"] == []  # that night erases when it ends
+    assert pending(ws) == [promoted[1]]
+
+
+def test_one_erasure_at_a_time(promoted):
+    ws, batch, _ = promoted
+    with only_one(ws.state / "erasure" / "lock", RuntimeError()):
+        with pytest.raises(ErasureError, match="another erasure is at work"):
+            eraser.erase(ws)
+        assert eraser.erase(ws, graceful=True)["batches"] == []
+    assert eraser.erase(ws)["batches"] == [batch]
+
+
+def test_a_damaged_record_is_told_and_does_not_silence_the_status(promoted):
+    ws, batch, _ = promoted
+    (folder(ws, batch) / "about.json").write_text("{")
+    assert any("NOT ERASED" in line and "about.json is missing or damaged" in line for line in urgent(ws))
 
 
 def test_changed_data_stops_it_before_anything_is_destroyed(promoted):

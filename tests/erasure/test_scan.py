@@ -76,7 +76,7 @@ PLANTS = {
     "mlruns/0/run/params": ("mlflow artifacts", text),
     "mlflow.db": ("mlflow database", database),
     ".tru/batches/batch-20261124-01/forget.json": ("batches under way", text),
-    ".tru/baseline/work/table.parquet": ("baseline", table),
+    ".tru/baseline/half.parquet": ("baseline", table),
     ".tru/reports/batch.html": ("reports", text),
     ".tru/certificates/req-1.json": ("certificates", short),
     ".tru/logs/prefect.log": ("logs", text),

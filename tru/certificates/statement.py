@@ -152,7 +152,7 @@ class Facts:
 
     Attributes:
         request: the request's id.
-        subject: keyed hash of what it names (:meth:`tru.requests.suppression.Key.of_subject`).
+        subject: keyed hash of what it names (:func:`tru.requests.suppression.subject_hash`).
         regime: what kind of thing was to be forgotten.
         batch: the batch that it was part of.
         times: moment by name (see ``MOMENTS``), ISO 8601 in UTC; ``received``, ``promoted`` and ``erased`` at least.

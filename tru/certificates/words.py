@@ -183,10 +183,11 @@ def fingerprints(facts: Facts, keyid: str) -> tuple[list[tuple[str, str]], list[
 def size(row: Mapping[str, Any]) -> str:
     """How much was destroyed in a store."""
     count = f"{row['count']:,}".replace(",", "\u202f")
-    return f"{count}, {_bytes(row['bytes'])}" if row.get("bytes") else count
+    return f"{count}, {in_bytes(row['bytes'])}" if row.get("bytes") else count
 
 
-def _bytes(count: int) -> str:
+def in_bytes(count: int) -> str:
+    """Bytes as people read them."""
     for unit, step in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= step:
             return f"{count / step:.3g} {unit}"

@@ -76,16 +76,12 @@ def _done_words(done: dict[str, Any]) -> list[str]:
 
 
 def _rows(rows: list[dict[str, Any]]) -> list[str]:
+    from tru.certificates.words import in_bytes
+
     width = max((len(row["store"]) for row in rows), default=0)
-    return [f"  {row['store']:<{width}}  {row['count']:>6}  {_size(row['bytes'])}".rstrip() for row in rows]
-
-
-def _size(size: int) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if size else ""
-        size /= 1000  # type: ignore[assignment]
-    return ""
+    sizes = [in_bytes(row["bytes"]) if row["bytes"] else "" for row in rows]
+    counts = [f"  {row['store']:<{width}}  {row['count']:>6}  " for row in rows]
+    return [f"{count}{size}".rstrip() for count, size in zip(counts, sizes, strict=True)]
 
 
 def _found_words(found: dict[str, Any]) -> list[str]:

@@ -8,11 +8,9 @@ finished by running it again.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +30,8 @@ from tru.release.registry import ModelVersion, Registry
 from tru.release.retention import kept
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
-from tru.workspace import Workspace
+from tru.stages import write_json
+from tru.workspace import Workspace, only_one
 
 Say = Callable[[str], None]
 ALWAYS_OUT_OF_REACH = (
@@ -40,6 +39,14 @@ ALWAYS_OUT_OF_REACH = (
     "what others computed from earlier models or lists",
     "blocks of deleted files on the disk, until they are overwritten",
 )
+_ANOTHER = "another erasure is at work in this workspace. Wait until it ends."
+
+
+NOTHING: dict[str, Any] = {"batches": [], "destroyed": [], "scan": [], "unreachable": [], "certificates": 0}
+
+
+class InTheWay(ErasureError):
+    """Somebody is at work who needs what would be destroyed, and who erases when that is done."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,10 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {**asdict(self), "destroy": [_row(row) for row in self.destroy]}
+        return {
+            **asdict(self),
+            "destroy": [{"store": row.what, "count": row.count, "bytes": row.bytes} for row in self.destroy],
+        }
 
 
 def plan(ws: Workspace, now: datetime | None = None) -> Plan:
@@ -89,8 +99,7 @@ def erase(
     Args:
         ws: the workspace.
         now: aware; for tests.
-        graceful: leave out batches whose time of grace is not over, and all of them while a baseline is being made from
-            older data.
+        graceful: leave out batches whose time of grace is not over, and all of them while somebody is in the way.
         say: is told what is being done; never an identifier.
 
     Returns:
@@ -98,39 +107,51 @@ def erase(
         why), ``unreachable`` (words), ``certificates`` (how many).
 
     Raises:
+        InTheWay: another erasure, a night or a baseline is at work, and it is not ``graceful``.
         ErasureError: the workspace is not in order, or something was found after all; the message says where. What
             waits for its erasure goes on waiting, and nothing needed is lost.
+        CertificateError: the signing key cannot be used; nothing was destroyed.
     """
-    say = say or (lambda _: None)
     now = now or datetime.now(UTC)
-    with _alone(ws):
-        certificates.signing_key(ws)  # one that is locked or missing is to be known before anything is destroyed
-        _finish(ws)
-        grace = load_settings(ws).erasure.grace_hours
-        found = [p for p in waiting(ws) if not graceful or p.is_due(grace, now)]
-        if not found or (graceful and _baseline_is_in_the_way(ws)):  # that run erases when it ends
-            return {"batches": [], "destroyed": [], "scan": [], "unreachable": [], "certificates": 0}
-        _refuse_meanwhile(ws)
-        mark, stay = _kept(ws, found, now)
-        traces = _traces(ws, found)
-        unreachable = _destroy(ws, mark, stay, traces, say)
-        say("searching every store for what is left")
-        left = scan(ws, traces, progress=say)
-        _refuse_residue(left)
-        rows = _tally(ws)
-        said = {
-            "destroyed": rows,
-            "scan": [_scanned(f) for f in left],
-            "unreachable": [*unreachable, *(_unread(f) for f in left if f.state == "unreachable")],
-        }
-        for one in found:
-            open_ledger(ws).append("erasure", one.batch, batch=one.batch, mark=mark, **said)
-        _tally_file(ws).unlink(missing_ok=True)
-        issued = _finish(ws)
-        return {"batches": [p.batch for p in found], **said, "certificates": issued}
+    if not waiting(ws):
+        return NOTHING
+    try:
+        with only_one(ws.state / "erasure" / "lock", InTheWay(_ANOTHER)):
+            certificates.signing_key(ws)  # one that is locked or missing is to be known before anything is destroyed
+            _finish(ws)
+            grace = load_settings(ws).erasure.grace_hours
+            found = [p for p in waiting(ws) if not graceful or p.is_due(grace, now)]
+            return _erased(ws, found, now, say or (lambda _: None)) if found else NOTHING
+    except InTheWay:
+        if not graceful:
+            raise
+        return NOTHING
 
 
-def _destroy(ws: Workspace, mark: int, stay: Sequence[ModelVersion], traces: Traces, say: Say) -> list[str]:
+def _erased(ws: Workspace, found: Sequence[Pending], now: datetime, say: Say) -> dict[str, Any]:
+    """Destroy, search, enter in the ledger, certify; see :func:`erase`."""
+    _refuse_meanwhile(ws)
+    exports = _exports(ws)
+    mark, stay = _kept(ws, found, now)
+    traces = _traces(ws, found)
+    unreachable = _destroy(ws, mark, stay, traces, exports, say)
+    say("searching every store for what is left")
+    left = scan(ws, traces, progress=say)
+    _refuse_residue(left)
+    said = {
+        "destroyed": _tally(ws),
+        "scan": [asdict(finding) for finding in left],
+        "unreachable": [*unreachable, *(_unread(f) for f in left if f.state == "unreachable")],
+    }
+    for one in found:
+        open_ledger(ws).append("erasure", one.batch, batch=one.batch, mark=mark, **said)
+    _tally_file(ws).unlink(missing_ok=True)
+    return {"batches": [p.batch for p in found], **said, "certificates": _finish(ws)}
+
+
+def _destroy(
+    ws: Workspace, mark: int, stay: Sequence[ModelVersion], traces: Traces, exports: Sequence[Path], say: Say
+) -> list[str]:
     """All that is old, in the order that cannot lose what is needed; counts are kept as it goes."""
     _refuse_to_lose(ws, stay)
     models, data = ModelPurge(ws), DataPurge(ws, alone=load_settings(ws).erasure.alone)
@@ -142,7 +163,7 @@ def _destroy(ws: Workspace, mark: int, stay: Sequence[ModelVersion], traces: Tra
     _count(ws, data.purge(_data(stay)))
     say("destroying what lies about")
     _count(ws, purge_local(ws, traces))
-    _count(ws, _exports(ws))
+    _count(ws, [_removed(place) for place in exports])
     return [*models.unreachable(), *data.unreachable(), *ALWAYS_OUT_OF_REACH]
 
 
@@ -152,7 +173,7 @@ def _refuse_to_lose(ws: Workspace, stay: Sequence[ModelVersion]) -> None:
     if champion is not None and champion.version not in _numbers(stay):
         raise ErasureError(
             f"version {champion.version} serves, and it knows somebody who was forgotten. Nothing was destroyed. Roll "
-            "back to one that does not (`tru rollback --list`), or make one: `tru reapply`."
+            "back to one that does not (`tru rollback --list`), or make one: `tru reapply`, then `tru run`."
         )
 
 
@@ -213,18 +234,42 @@ def _traces(ws: Workspace, found: Sequence[Pending]) -> Traces:
     return traces
 
 
-def _exports(ws: Workspace) -> list[Purged]:
-    """What was made by hand from the data or the models, in the folders named for it."""
-    rows = []
-    for name in load_settings(ws).erasure.exports:
-        place = (ws.root / name).resolve()
-        if not place.is_relative_to(ws.root) or place == ws.root:
-            raise ErasureError(f"erasure.exports names {name}, which is not a folder inside the workspace. Correct it.")
-        files = [file for file in place.rglob("*") if file.is_file()] if place.is_dir() else []
-        size = sum(file.stat().st_size for file in files)
-        shutil.rmtree(place, ignore_errors=True)
-        rows += [Purged("exports", len(files), size)] if files else []
-    return rows
+def _exports(ws: Workspace) -> list[Path]:
+    """The folders of what was made by hand from the data or the models.
+
+    Raises:
+        ErasureError: one of them holds what is needed, or is not inside the workspace.
+    """
+    needed = [
+        ws.data,
+        ws.state,
+        ws.model_store,
+        ws.artifacts,
+        ws.metrics,
+        ws.root / ".git",
+        ws.root / ".dvc",
+        ws.params,
+    ]
+    places = [(ws.root / name).resolve() for name in load_settings(ws).erasure.exports]
+    for place in places:
+        is_ours = place.is_relative_to(ws.root) and not any(
+            one.is_relative_to(place) or place.is_relative_to(one) for one in needed
+        )
+        if not is_ours:
+            raise ErasureError(
+                f"erasure.exports names {place}, which is not a folder of exports inside the workspace. Nothing was "
+                "destroyed. Correct it in params.yaml."
+            )
+    return places
+
+
+def _removed(place: Path) -> Purged:
+    """A folder of exports, destroyed; what resists is found by the search."""
+    files = [file for file in place.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    shutil.rmtree(place, ignore_errors=True)
+    left = sum(file.exists() for file in files)
+    return Purged("exports", len(files) - left, 0 if left else size)
 
 
 def _baseline_is_in_the_way(ws: Workspace) -> bool:
@@ -238,12 +283,10 @@ def _baseline_is_in_the_way(ws: Workspace) -> bool:
 
 def _refuse_meanwhile(ws: Workspace) -> None:
     if _baseline_is_in_the_way(ws):
-        raise ErasureError("a baseline is being made from older data. Wait until it ends, then run this again.")
+        raise InTheWay("a baseline is being made from older data. Wait until it ends, then run this again.")
     batch = open_inbox(ws).open_batch()
     if batch is not None and batch.outcome != "held":
-        raise ErasureError(
-            f"{batch.id} is being worked on, and it needs what would be destroyed. Finish it: `tru run`."
-        )
+        raise InTheWay(f"{batch.id} is being worked on, and it needs what would be destroyed. Finish it: `tru run`.")
 
 
 def _refuse_residue(left: Sequence[Finding]) -> None:
@@ -260,19 +303,6 @@ def _unread(finding: Finding) -> str:
     return f"not searched: {finding.store}" + (f" ({finding.why})" if finding.why else "")
 
 
-@contextmanager
-def _alone(ws: Workspace) -> Iterator[None]:
-    """Only one erasure at a time; the system takes the lock from a process that dies."""
-    place = ws.state / "erasure"
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ErasureError("another erasure is at work in this workspace. Wait until it ends.") from None
-        yield
-
-
 # -- counts, which a killed run must not lose --------------------------------------------------------------------------
 
 
@@ -283,10 +313,7 @@ def _count(ws: Workspace, rows: Sequence[Purged]) -> None:
         if row.count or row.bytes:
             had = known.get(row.what, {"store": row.what, "count": 0, "bytes": 0})
             known[row.what] = {**had, "count": had["count"] + row.count, "bytes": had["bytes"] + row.bytes}
-    file = _tally_file(ws)
-    beside = file.with_name(f"{file.name}.new")
-    beside.write_text(json.dumps(list(known.values())))
-    beside.replace(file)
+    write_json(_tally_file(ws), list(known.values()))
 
 
 def _tally(ws: Workspace) -> list[dict[str, Any]]:
@@ -306,11 +333,3 @@ def _numbers(versions: Sequence[ModelVersion]) -> list[str]:
 
 def _data(versions: Sequence[ModelVersion]) -> list[str]:
     return sorted({v.tags["tru.data_md5"] for v in versions if v.tags.get("tru.data_md5")})
-
-
-def _row(row: Purged) -> dict[str, Any]:
-    return {"store": row.what, "count": row.count, "bytes": row.bytes}
-
-
-def _scanned(finding: Finding) -> dict[str, Any]:
-    return asdict(finding)

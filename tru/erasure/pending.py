@@ -7,13 +7,12 @@ when the erasure is complete.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+from tru.certificates.files import replace
 from tru.erasure.traces import Traces, folder, pending
 from tru.errors import DataError
 from tru.workspace import Workspace
@@ -50,13 +49,7 @@ def set_aside(ws: Workspace, found: Pending, traces: Traces) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.mkdir(mode=0o700, exist_ok=True)
     words = {**asdict(found), "promoted": found.promoted.isoformat()}
-    beside = place / f"{_FILE}.new"
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
-        json.dump(words, out)
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(place / _FILE)
+    replace(place / _FILE, json.dumps(words).encode(), 0o600)
     traces.save(place)
 
 
@@ -73,7 +66,8 @@ def load(ws: Workspace, batch: str) -> Pending:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"{file} is missing or damaged ({type(error).__name__}): the certificates of {batch} need it. "
-            "Restore it from the file system, or delete its folder to erase without certificates."
+            "Restore it. If that cannot be, delete its folder: the next erasure destroys what knew the batch, and its "
+            "requests get no certificate."
         ) from error
 
 
@@ -82,14 +76,9 @@ def waiting(ws: Workspace) -> list[Pending]:
     return [load(ws, batch) for batch in pending(ws)]
 
 
-def is_aside(ws: Workspace, batch: str) -> bool:
-    """Whether this batch waits for its erasure."""
-    return batch in pending(ws)
-
-
 def drop(ws: Workspace, batch: str) -> None:
     """Destroy what was set aside: the traces first, so that half a folder does not count."""
-    place: Path = folder(ws, batch)
+    place = folder(ws, batch)
     for file in place.glob("traces*"):
         file.unlink()
     shutil.rmtree(place, ignore_errors=True)

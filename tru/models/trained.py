@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -148,3 +149,8 @@ class TrainedModel:
             raise ModelError(
                 f"{folder} is not a model directory ({type(error).__name__}). Train one: `tru train`."
             ) from error
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 (64 hex characters) of the parameters in a model directory."""
+    return hashlib.sha256((folder / "arrays.npz").read_bytes()).hexdigest()

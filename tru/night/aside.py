@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
 import tru
 from tru.data.interactions import load_dataset
-from tru.erasure.pending import Pending, is_aside, set_aside
-from tru.erasure.traces import Traces
+from tru.erasure.pending import Pending, set_aside
+from tru.erasure.traces import Traces, pending
+from tru.models.trained import fingerprint
 from tru.night.run import Run
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
-from tru.requests.suppression import subject_hash
+from tru.requests.suppression import load_key, subject_hash
 from tru.settings import load_settings
 from tru.stages import digest
 
@@ -25,8 +25,9 @@ def keep_for_erasure(run: Run) -> None:
     """
     # A run that was killed while it destroyed the folder has set aside before that.
     is_whole = run.before.exists() and (run.folder / "forget.json").exists()
-    if is_aside(run.ws, run.id) or not is_whole or run.forget.is_empty:
+    if run.id in pending(run.ws) or not is_whole or run.forget.is_empty:
         return
+    key = load_key(run.ws, create=False)
     traces = Traces.of(run.forget, load_dataset(run.before), load_dataset(run.ws.data), run.champion)
     promoted = run.facts.get("times", {}).get("promote")
     set_aside(
@@ -38,7 +39,7 @@ def keep_for_erasure(run: Run) -> None:
             requests=[
                 {
                     "request": request.id,
-                    "subject": subject_hash(run.ws, request),
+                    "subject": subject_hash(key, request),
                     "regime": request.regime.value,
                     "received": request.received.astimezone(UTC).isoformat(timespec="seconds"),
                 }
@@ -56,7 +57,6 @@ def _about(run: Run) -> dict[str, Any]:
     facts, times = run.facts, run.facts.get("times", {})
     judged = facts["retrain"] or facts["gate"]
     verdict = {name: judged[name] for name in ("verdict", "mode", "reasons", "notes") if name in judged}
-    verdict["mode"] = facts["gate"]["mode"] if verdict.get("mode") in (None, "none") else verdict["mode"]
     if facts.get("released"):
         verdict["released"] = facts["released"]
     made, gated = ("retrain", "retrain") if facts["retrain"] else ("unlearn", "gate")
@@ -79,5 +79,4 @@ def _about(run: Run) -> dict[str, Any]:
 
 
 def _model(run: Run, version: str) -> dict[str, str]:
-    arrays = Registry(run.ws).model_dir(version) / "arrays.npz"
-    return {"version": version, "digest": hashlib.sha256(arrays.read_bytes()).hexdigest()}
+    return {"version": version, "digest": fingerprint(Registry(run.ws).model_dir(version))}

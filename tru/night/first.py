@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from tru.data.prepare import prepare
 from tru.errors import RequestError
 from tru.evaluation.audits import Stage
 from tru.evaluation.audits import evaluate as measure
-from tru.models.trained import TrainedModel
+from tru.models.trained import TrainedModel, fingerprint
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.requests.lifecycle import Batch
@@ -59,7 +57,7 @@ def train(ws: Workspace) -> dict[str, Any]:
     refuse_if_changed()
     run_id = registry.log_run(
         "original",
-        key=f"train/{md5}/{completed}/{_fingerprint(ws.artifacts / 'original' / 'arrays.npz')}",
+        key=f"train/{md5}/{completed}/{fingerprint(ws.artifacts / 'original')[:12]}",
         data_md5=md5,
         metrics=numbers,
         params=flat(settings.model_dump(include={"model", "train", "unlearn"})),
@@ -81,7 +79,3 @@ def _stands_on(ws: Workspace, model: TrainedModel) -> bool:
     now = prepare(load_dataset(ws.data), model.recipe.canary_rate)
     pairs = ((model.data.users, now.users), (model.data.items, now.items), (model.data.train, now.train))
     return all(np.array_equal(one, other) for one, other in pairs)
-
-
-def _fingerprint(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]

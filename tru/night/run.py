@@ -22,7 +22,7 @@ from tru.errors import RequestError
 from tru.evaluation.audits import Stage
 from tru.evaluation.report import Comparison, compare
 from tru.evaluation.verdict import SAME_MODEL
-from tru.models.trained import TrainedModel
+from tru.models.trained import TrainedModel, fingerprint
 from tru.night.judgement import Plan, plan
 from tru.release.registry import ModelVersion, Registry
 from tru.report import render
@@ -156,7 +156,7 @@ class Run:
 
     def digest(self, name: str) -> str:
         """Hash of the parameters of one of the batch's models."""
-        return hashlib.sha256((self.folder / name / "arrays.npz").read_bytes()).hexdigest()
+        return fingerprint(self.folder / name)
 
     @property
     def comparison(self) -> Comparison:

@@ -135,9 +135,8 @@ def revocation_of(key: Key, request: DeletionRequest) -> Mark | None:
     return Mark(request.id, key.digest("modality", item, modality), _MODALITIES)
 
 
-def subject_hash(workspace: Workspace, request: DeletionRequest) -> str:
+def subject_hash(key: Key, request: DeletionRequest) -> str:
     """The keyed hash (64 hex characters) of what an open request names, the same that its mark carries."""
-    key = load_key(workspace, create=False)
     mark = mark_of(key, request) or revocation_of(key, request)
     assert mark is not None, "every regime leaves one of the two"
     return mark.digest
