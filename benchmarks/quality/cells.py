@@ -70,7 +70,7 @@ class Bench:
         place, grid = cell.place, self.grid
         original = pantry.original_key(place.backbone, place.dataset, place.seed)
         words = [place.regime, place.fraction, grid.forget_seed, grid.noise_seed, cell.method, self.settings(cell)]
-        words += [self.grid.audits(cell), grid.shadows]
+        words += [self.grid.audits(cell), grid.shadows(place), grid.seeds]
         return digest("cell", original, *words)
 
 
@@ -121,7 +121,7 @@ class Scene:
     @cached_property
     def reference(self) -> TrainedModel:
         """Retrained under the original's own dice."""
-        return self._retrained(self.original.recipe.seed)
+        return self.pantry.retrained(self.place, self.forget, self.retained)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -130,11 +130,15 @@ class Scene:
 
     @cached_property
     def noise(self) -> TrainedModel:
-        """Retrained under other dice: what is nearer to the reference than this cannot be told from it."""
-        return self._retrained(self.pantry.grid.noise_seed + self.place.seed)
+        """Retrained under other dice: what is nearer to the reference than this cannot be told from it.
 
-    def _retrained(self, seed: int) -> TrainedModel:
-        return self.pantry.retrained(self.place, self.forget, self.original, self.retained, seed)
+        The next seed's reference, which is trained anyway; where there is no other seed, one more retraining.
+        """
+        grid, here = self.pantry.grid, self.place
+        if here.seed not in grid.seeds or len(grid.seeds) == 1:
+            return self.pantry.retrained(here, self.forget, self.retained, seed=grid.noise_seed + here.seed)
+        following = grid.seeds[(grid.seeds.index(here.seed) + 1) % len(grid.seeds)]
+        return self.pantry.retrained(replace(here, seed=following), self.forget, self.retained)
 
     def yardstick(self, name: str) -> TrainedModel:
         """One of the models that no method made."""

@@ -23,7 +23,7 @@ from tru.unlearning import base
 
 
 def batches(ds: Dataset, course: Course, forget_seed: int) -> Iterator[ForgetSet]:
-    """What is requested night after night, drawn from what is left; the same in every run.
+    """What is requested night after night, drawn from what is left; the same for every seed and in every run.
 
     Args:
         ds: the data of the first morning.
@@ -31,7 +31,7 @@ def batches(ds: Dataset, course: Course, forget_seed: int) -> Iterator[ForgetSet
         forget_seed: of the grid.
     """
     for night in range(1, max(course.nights) + 1):
-        seed = [forget_seed + course.seed, night]
+        seed = [forget_seed, night]
         if course.regime == "mixed":
             found = forget_set(mix(ds, course.size, np.random.default_rng(seed))).known(ds)
         else:

@@ -54,6 +54,10 @@ class Sweep(Params):
     """Shares (``0.05``), or counts of single subjects (``20``)."""
     audits: list[str] = Field(default=list(PARTS))
     """Parts of the audit suite; ``relearning`` is the dear one."""
+    shadows: NonNegativeInt = 0
+    """Shadow models for the per-sample membership attacks, for each backbone, data set and kind of unit; 0: none."""
+    methods: list[str] | None = None
+    """Instead of the grid's methods and ablations, where fewer will do."""
 
 
 class DriftSpec(Params):
@@ -114,13 +118,12 @@ class Grid(Params):
     backbones: dict[str, BackboneSpec]
     """Name -> what differs from the defaults."""
     seeds: list[int] = Field(default=[0, 1, 2])
-    """Each has an original, a draw of what is forgotten, and two retrained models of its own."""
+    """Each has an original and a retrained model of its own, the reference; what is forgotten is the same for all, so
+    that the reference of another seed is an independent retraining: it says how much two of them differ."""
     forget_seed: int = 7
-    """The draw of seed s is that of ``forget.seed`` = forget_seed + s."""
+    """``forget.seed`` of the draw."""
     noise_seed: int = 1000
-    """The independently shuffled retraining of seed s has seed noise_seed + s."""
-    shadows: NonNegativeInt = 0
-    """Shadow models for the per-sample membership attacks, for each backbone, data set and kind of unit; 0: none."""
+    """Of the independent retraining where there is one seed only, and of shadow models."""
     methods: list[str]
     """Unlearners by their registered names; one that is not registered is a missing cell, not an error."""
     ablations: dict[str, dict[str, Any]] = Field(default={})
@@ -134,19 +137,33 @@ class Grid(Params):
     tuning: TuningSpec = TuningSpec()
     """How settings are chosen."""
 
-    @property
-    def rows(self) -> list[str]:
+    def rows(self, place: Place) -> list[str]:
         """All methods of a place, yardsticks first."""
+        sweep = self.sweep(place)
+        if sweep is not None and sweep.methods is not None:
+            return [*YARDSTICKS, *sweep.methods]
         return [*YARDSTICKS, *self.methods, *(f"tru/{name}" for name in self.ablations)]
+
+    def sweep(self, place: Place) -> Sweep | None:
+        """The first sweep that a place is in; nights are in none."""
+        for sweep in self.sweeps:
+            graph = place.backbone in sweep.backbones and place.dataset in sweep.datasets
+            if graph and place.regime in sweep.regimes and place.fraction in map(str, sweep.fractions):
+                return sweep
+        return None
 
     def audits(self, cell: Cell) -> list[str]:
         """Parts of the audit suite for a cell."""
-        p, few = cell.place, self.ablation_audits if cell.method.startswith("tru/") else list(PARTS)
-        for sweep in self.sweeps:
-            graph = p.backbone in sweep.backbones and p.dataset in sweep.datasets
-            if graph and p.regime in sweep.regimes and p.fraction in map(str, sweep.fractions):
-                return [part for part in sweep.audits if part in few]
-        return next((spec.audits for spec in self.drift if p.regime in spec.regimes), [])
+        few = self.ablation_audits if cell.method.startswith("tru/") else list(PARTS)
+        sweep = self.sweep(cell.place)
+        if sweep is not None:
+            return [part for part in sweep.audits if part in few]
+        return next((spec.audits for spec in self.drift if cell.place.regime in spec.regimes), [])
+
+    def shadows(self, place: Place) -> int:
+        """How many shadow models there are for a place."""
+        sweep = self.sweep(place)
+        return 0 if sweep is None else sweep.shadows
 
     def model(self, backbone: str) -> ModelParams:
         """Block ``model`` of a backbone."""
@@ -166,7 +183,7 @@ class Place:
         dataset: name in the grid.
         regime: what is forgotten.
         fraction: how much, in the words of the results: ``0.05``, ``20`` (single ones), ``5x20`` (nights of 20).
-        seed: of the original; the draw and the retrainings follow from it.
+        seed: of the original and the reference.
     """
 
     backbone: str
@@ -187,7 +204,8 @@ class Place:
         whole = "." not in self.fraction
         amount = {"count": int(self.fraction)} if whole else {"fraction": float(self.fraction)}
         regime, _, choice = self.regime.partition(":")
-        words = {"regime": regime, "choice": choice or "random", "seed": grid.forget_seed + self.seed, **amount}
+        own = self.seed if self.seed == grid.tuning.seed else 0  # settings are not chosen on what is reported
+        words = {"regime": regime, "choice": choice or "random", "seed": grid.forget_seed + own, **amount}
         return ForgetParams.model_validate(words)
 
 
@@ -217,7 +235,7 @@ def load_grid(file: Path = GRID) -> Grid:
     parts: list[Sweep | DriftSpec] = [*grid.sweeps, *grid.drift]
     strange = {b for part in parts for b in part.backbones} - set(grid.backbones)
     strange |= {d for part in parts for d in part.datasets} - set(grid.datasets)
-    strange |= {m for part in grid.drift for m in part.methods} - set(grid.methods)
+    strange |= {m for part in parts for m in part.methods or ()} - {*grid.methods, *(f"tru/{a}" for a in grid.ablations)}
     if strange:
         raise DataError(f"{file}: {', '.join(sorted(strange))}: used, but not defined there. Define it, or drop it.")
     if grid.tuning.seed in grid.seeds:
@@ -244,7 +262,7 @@ def places(grid: Grid) -> list[Place]:
 
 def cells(grid: Grid) -> list[Cell]:
     """All cells of the sweeps."""
-    return [Cell(place, method) for place in places(grid) for method in grid.rows]
+    return [Cell(place, method) for place in places(grid) for method in grid.rows(place)]
 
 
 @dataclass(frozen=True, order=True)

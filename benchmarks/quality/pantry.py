@@ -110,23 +110,28 @@ class Pantry:
         return prepare(cut(self.dataset(place.dataset), forget), canary_rate)
 
     def retrained(
-        self, place: Place, forget: ForgetSet, original: TrainedModel, retained: Prepared, seed: int
+        self, place: Place, forget: ForgetSet, retained: Prepared, seed: int | None = None
     ) -> TrainedModel:
-        """Trained from scratch on what may stay."""
-        train = self.grid.train(place.backbone, place.seed)
-        method = Retrain(train, seed=seed)
-        return self.keep(self.retrained_key(place, forget, seed), lambda: method.unlearn(original, retained))
+        """Trained from scratch on what may stay, with the recipe of the place's original; its own dice, or a seed's."""
+        seed = self.grid.train(place.backbone, place.seed).seed if seed is None else seed
+
+        def make() -> TrainedModel:
+            original = self.original(place.backbone, place.dataset, place.seed)
+            return Retrain(self.grid.train(place.backbone, place.seed), seed=seed).unlearn(original, retained)
+
+        return self.keep(self.retrained_key(place, forget, seed), make)
 
     def shadows(self, place: Place) -> list[TrainedModel]:
         """Trained like the first seed's original on known halves of the data; shared by all seeds and fractions."""
-        if not self.grid.shadows:
+        count = self.grid.shadows(place)
+        if not count:
             return []
         first = self.grid.seeds[0]
         original = self.original(place.backbone, place.dataset, first)
         key = self.original_key(place.backbone, place.dataset, first)
         kind = place.regime.partition(":")[0]
         unit: Any = kind if kind in ("user", "item") else "pair"
-        train, count = self.grid.train(place.backbone, first), self.grid.shadows
+        train = self.grid.train(place.backbone, first)
 
         def make(k: int) -> TrainedModel:
             data = shadow_data(original.data, count, unit=unit)[k]
@@ -214,8 +219,13 @@ def _meaning(source: str) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [line for line in body if not _is_text(line)]  # type: ignore[attr-defined]
+            node.body = [line for line in body if not (_is_text(line) or _is_for_unlearning(line))]  # type: ignore[attr-defined]
     return ast.dump(tree)
+
+
+def _is_for_unlearning(line: ast.stmt) -> bool:
+    """What a backbone tells an unlearner decides nothing about its training."""
+    return isinstance(line, ast.FunctionDef) and line.name in ("item_bases",)
 
 
 def _is_text(line: ast.stmt) -> bool:

