@@ -235,7 +235,10 @@ def load_grid(file: Path = GRID) -> Grid:
     parts: list[Sweep | DriftSpec] = [*grid.sweeps, *grid.drift]
     strange = {b for part in parts for b in part.backbones} - set(grid.backbones)
     strange |= {d for part in parts for d in part.datasets} - set(grid.datasets)
-    strange |= {m for part in parts for m in part.methods or ()} - {*grid.methods, *(f"tru/{a}" for a in grid.ablations)}
+    strange |= {m for part in parts for m in part.methods or ()} - {
+        *grid.methods,
+        *(f"tru/{a}" for a in grid.ablations),
+    }
     if strange:
         raise DataError(f"{file}: {', '.join(sorted(strange))}: used, but not defined there. Define it, or drop it.")
     if grid.tuning.seed in grid.seeds:

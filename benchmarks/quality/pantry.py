@@ -109,9 +109,7 @@ class Pantry:
         """What may stay."""
         return prepare(cut(self.dataset(place.dataset), forget), canary_rate)
 
-    def retrained(
-        self, place: Place, forget: ForgetSet, retained: Prepared, seed: int | None = None
-    ) -> TrainedModel:
+    def retrained(self, place: Place, forget: ForgetSet, retained: Prepared, seed: int | None = None) -> TrainedModel:
         """Trained from scratch on what may stay, with the recipe of the place's original; its own dice, or a seed's."""
         seed = self.grid.train(place.backbone, place.seed).seed if seed is None else seed
 

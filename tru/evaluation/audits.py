@@ -194,11 +194,18 @@ def membership_auc(scores: Scores, stage: Stage, pairs: np.ndarray) -> float:
     return float(shares[usable].mean()) if usable.any() else float("nan")
 
 
-def win_shares(scores: Scores, stage: Stage, pairs: np.ndarray) -> np.ndarray:
-    """(p,) share of its never-seen items that each pair outscores; ties count half; NaN where there are none."""
+def win_shares(scores: Scores, stage: Stage, pairs: np.ndarray, popularity: np.ndarray | None = None) -> np.ndarray:
+    """(p,) share of its never-seen items that each pair outscores; ties count half; NaN where there are none.
+
+    Args:
+        scores: of the model.
+        stage: where it is asked.
+        pairs: (p, 2) positions in the data before.
+        popularity: (n_items_before,) by which items are alike; that of the data before if empty.
+    """
     if not len(pairs):
         return np.zeros(0)
-    drawn, valid = never_seen(stage.before, pairs, stage.before.popularity)
+    drawn, valid = never_seen(stage.before, pairs, stage.before.popularity if popularity is None else popularity)
     user = scores.users[torch.from_numpy(pairs[:, 0])]
     own = (user * scores.items[torch.from_numpy(pairs[:, 1])]).sum(1).numpy()[:, None]
     other = torch.einsum("pd,pnd->pn", user, scores.items[torch.from_numpy(drawn)]).numpy()

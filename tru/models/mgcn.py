@@ -138,7 +138,7 @@ class _InfoNCE(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401 - torch's own
         anchors, targets = ctx.gradients
         return gradient * anchors, gradient * targets, None, None

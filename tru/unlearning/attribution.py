@@ -24,28 +24,28 @@ def forgotten_share(
     displacement: Tensor,
     bases: list[Tensor],
     edges: np.ndarray,
-    is_forgotten: np.ndarray,
+    kind: np.ndarray,
     rows: np.ndarray,
     ridge: float,
-) -> list[Tensor]:
-    """The part of each row's displacement that its forgotten neighbours explain.
+) -> Tensor:
+    """The part of each row's displacement that its forgotten neighbours explain, over all branches.
 
     Args:
         displacement: (n, d) row minus its initial value, for all rows of this side.
         bases: per branch (n_neighbours, d) unit directions of the other side.
         edges: (e, 2) row and neighbour, as they were before the deletion.
-        is_forgotten: (e,) bool.
+        kind: (e,) int; -1 stays, 0 and above is forgotten. Kinds are told apart, so that each can have its own scale.
         rows: (r,) the rows to solve for; each has at least one forgotten edge.
-        ridge: the regularisation rho.
+        ridge: rho.
 
     Returns:
-        Per branch (n, d), zero except in ``rows``.
+        (1 + highest kind, n, d), zero except in ``rows``; at least one kind.
     """
     order = np.argsort(edges[:, 0], kind="stable")
-    edges, is_forgotten = edges[order], is_forgotten[order]
+    edges, kind = edges[order], kind[order]
     first, last = np.searchsorted(edges[:, 0], rows), np.searchsorted(edges[:, 0], rows + 1)
     degree = last - first
-    shares = [torch.zeros_like(displacement) for _ in bases]
+    shares = torch.zeros(max(int(kind.max(initial=0)), 0) + 1, *displacement.shape)
     for group in _alike(degree):
         width = int(degree[group].max())
         at = first[group][:, None] + np.arange(width)[None, :]
@@ -56,10 +56,10 @@ def forgotten_share(
         x = torch.cat([basis[neighbours] * mask[..., None] for basis in bases], dim=1)
         targets = torch.from_numpy(rows[group])
         weights = non_negative_ridge(x, displacement[targets], ridge)
-        gone = torch.from_numpy(is_forgotten[at] & exists)
-        for k, share in enumerate(shares):
-            part = slice(k * width, (k + 1) * width)
-            share[targets] = torch.einsum("gn,gnd->gd", weights[:, part] * gone, x[:, part])
+        kinds = np.where(exists, kind[at], -1)
+        for k in np.unique(kinds[kinds >= 0]):
+            gone = torch.from_numpy(kinds == k).repeat(1, len(bases))
+            shares[k, targets] = torch.einsum("gn,gnd->gd", weights * gone, x)
     return shares
 
 

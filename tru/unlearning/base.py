@@ -17,16 +17,25 @@ from tru.unlearning.rivals import Rivals
 
 
 class Strength(Params):
-    """How much of what was attributed is taken back: one scale for users' rows, one for items'."""
+    """How much of what was attributed is taken back: one scale for users' rows, others for items'."""
 
     users: float = Field(gt=0, allow_inf_nan=False)
     """Governs pairs of users with few edges, whose row is shaped by each of them."""
     items: float = Field(gt=0, allow_inf_nan=False)
-    """Governs pairs of users with many edges, and users who are gone."""
+    """Governs pairs of users with many edges."""
+    gone: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
+    """Governs what users of whom no edge is left put into items' rows: of users with 1 edge, with 2 or 3, with 4 to 7,
+    and so on, the last for all beyond; empty: as ``items``."""
+
+    def of_gone(self, classes: int) -> list[float]:
+        """The scale for each of so many classes of users who are gone, by doubling numbers of edges."""
+        known = self.gone or (self.items,)
+        return [known[min(k, len(known) - 1)] for k in range(classes)]
 
     def times(self, factor: float) -> Strength:
-        """Both, scaled."""
-        return Strength(users=self.users * factor, items=self.items * factor)
+        """All, scaled."""
+        gone = tuple(scale * factor for scale in self.gone)
+        return Strength(users=self.users * factor, items=self.items * factor, gone=gone)
 
 
 class UnlearnParams(Params):
@@ -46,8 +55,8 @@ class UnlearnParams(Params):
     isolation: bool = True
     """Report and enforce that only rows of touched nodes move; off: a uniform reverse step on all layers follows."""
     strength: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Strength | Literal["canary"] = "canary"
-    """The scale gamma of the reverse, one number or ``users`` and ``items``; ``canary``: calibrated on the pairs that
-    training withheld."""
+    """The scale gamma of the reverse, one number or ``users``, ``items`` and ``gone``; ``canary``: calibrated on the
+    pairs that training withheld."""
     ridge: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     """rho of the attribution."""
     rivals: Rivals = Rivals()

@@ -35,7 +35,13 @@ USUAL, LEAST, MOST = 1.5, 0.25, 4.0
 FEWEST = 10
 """Canaries and practice pairs in a class of users before it counts for itself."""
 REHEARSAL = 0.05
-"""Share of the edges that calibration forgets for practice."""
+"""Share of the edges, or of the users, that calibration forgets for practice."""
+PROBED = (1.0, 2.0)
+"""Strengths between and beyond which the one for users who are gone is found by a straight line."""
+FOLDS = 3
+"""Draws of such users, none in two of them; one alone is too few to tell a strength by."""
+DRAWS = 4
+"""Fresh rows for each of them, to say what not knowing somebody looks like."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +88,24 @@ class Tru:
 
 
 def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
-    """The strengths at which freshly forgotten pairs look like pairs that training never saw.
+    """The strengths at which what was forgotten for practice looks like what training never saw.
 
-    Forgets 5 % of the edges for practice and compares membership AUC and recall with the canaries', both ways, in
-    classes of users with about equally many edges: the users' strength decides about those with few, the items' about
-    those with many (TikTok: 1.5 for both over-forgets the ones and under-forgets the others). Least squares in standard
-    errors, with a weak pull to 1.5 where nothing else decides. Needs no request's data.
+    Needs no request's data. Both practices are matched by popularity after the cut: a forgotten pair's item has lost
+    the edge that a canary's item never had.
 
     Raises:
         UnlearningError: the model has no canaries; set ``unlearn.strength`` to a number or retrain with canaries.
+    """
+    found = _by_canaries(model, params)
+    return found.model_copy(update={"gone": _by_fresh_rows(model, params, found)})
+
+
+def _by_canaries(model: TrainedModel, params: UnlearnParams) -> Strength:
+    """Strengths for users who stay: membership AUC and recall of forgotten edges as of canaries.
+
+    In classes of users with about equally many edges: the users' strength decides about those with few, the items'
+    about those with many (TikTok: 1.5 for both over-forgets the ones and under-forgets the others). Least squares in
+    standard errors, with a weak pull to 1.5 where nothing else decides.
     """
     data = model.data
     keys = pair_keys(data.users, data.items, data.train, keyed.of_word("rehearsal"))
@@ -100,15 +115,13 @@ def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
             "there is no canary to calibrate the strength on. Set unlearn.strength to a number (1.25 is a start), "
             "or set train.canaries above 0 and retrain."
         )
-    retained = replace(data, train=data.train[~practice], canary=data.canary[~practice])
-    reverse = _Reverse(params, model, retained, Change.between(data, retained))
-    stage = Stage.of(data, retained)
+    reverse, stage = _practice(model, params, practice)
     classes = _classes(stage)
 
     def gaps(gamma: np.ndarray) -> np.ndarray:
         scores = vectors(reverse.apply(_strength(gamma)), stage)
         forgotten, canary = (
-            np.stack([win_shares(scores, stage, pairs), ranked(scores, stage, pairs)[0]])
+            np.stack([win_shares(scores, stage, pairs, stage.after.popularity), ranked(scores, stage, pairs)[0]])
             for pairs in (stage.forgotten, stage.canary)
         )
         apart = [_apart(forgotten[:, these], canary[:, those], n) for these, those, n in classes]
@@ -118,6 +131,71 @@ def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
 
     found = least_squares(gaps, [USUAL, USUAL], bounds=(LEAST, MOST), diff_step=0.05, max_nfev=6, xtol=0.01)
     return _strength(found.x)
+
+
+def _by_fresh_rows(model: TrainedModel, params: UnlearnParams, known: Strength) -> tuple[float, ...]:
+    """The strengths for users who are gone: their initial rows tell no more of what they had than fresh rows do.
+
+    One for each class of users with about equally many edges: what little one edge leaves in an item is found less
+    surely than what four hundred leave, so more of what is found has to be taken back (TikTok: about 3 against 2). The
+    membership AUC is taken to be linear in the strength; least squares in standard errors, with a weak pull to the
+    strength of those who stay.
+    """
+    draws = keyed.uniform(keyed.mix(keyed.of_ids(model.data.users), keyed.of_word("rehearsal of users")))
+    folds = [(draws >= k * REHEARSAL) & (draws < (k + 1) * REHEARSAL) for k in range(FOLDS)]
+    low, high, users = np.sum([_gone_gaps(model, params, known, who) for who in folds], axis=0)
+    start, slope = low / np.maximum(users, 1), (high - low) / np.maximum(users, 1) / (PROBED[1] - PROBED[0])
+    weight = users * DRAWS / (DRAWS + 1) / 0.29**2
+    best = (known.items - weight * slope * (start - slope * PROBED[0])) / (1 + weight * slope**2)
+    return tuple(round(float(gamma), 3) for gamma in np.clip(best, LEAST, MOST))
+
+
+def _gone_gaps(model: TrainedModel, params: UnlearnParams, known: Strength, who: np.ndarray) -> np.ndarray:
+    """At each strength of PROBED, how much more the initial rows of some users tell of what they had than fresh rows.
+
+    Args:
+        model: knows them.
+        params: which interventions are on.
+        known: the strengths for those who stay.
+        who: (n_users,) bool.
+
+    Returns:
+        (3, classes) differences of win shares at both strengths, each user's mean, summed over the users of a class;
+        and how many users these are.
+    """
+    reverse, stage = _practice(model, params, who[model.data.train[:, 0]])
+    pairs, names = stage.forgotten, model.data.users[who]
+    edges = np.bincount(model.data.edges[:, 0], minlength=len(who))
+    classes = _doubling(edges)[pairs[:, 0]]
+
+    def wins(found: TrainedModel, salt: str) -> np.ndarray:
+        users = found.arrays["users"].copy()
+        users[who] = model.recipe.user_rows(names, users.shape[1], salt)
+        scores = vectors(replace(found, arrays={**found.arrays, "users": users}), stage)
+        return win_shares(scores, stage, pairs, stage.after.popularity)
+
+    found = [reverse.apply(known.model_copy(update={"gone": (gamma,)})) for gamma in PROBED]
+    fresh = np.mean([wins(found[-1], f"fresh {k} user") for k in range(DRAWS)], axis=0)
+    apart = [wins(each, "user") - fresh for each in found]
+    usable = np.isfinite(apart[0])
+    each = 1 / np.maximum(np.bincount(pairs[usable, 0], minlength=len(who)), 1)[pairs[:, 0]]
+    count = int(_doubling(edges).max()) + 1
+    return np.stack(
+        [np.bincount(classes[usable], (x * each)[usable], minlength=count) for x in (*apart, np.ones(len(pairs)))]
+    )
+
+
+def _doubling(edges: np.ndarray) -> np.ndarray:
+    """Classes of nodes by their number of edges: 0 for one (or none), 1 for 2 and 3, 2 for 4 to 7, and so on."""
+    found: np.ndarray = np.log2(np.maximum(edges, 1)).astype(int)
+    return found
+
+
+def _practice(model: TrainedModel, params: UnlearnParams, forgotten: np.ndarray) -> tuple[_Reverse, Stage]:
+    """The reverse of some train pairs, (n,) bool, in which nobody is removed, and where it is judged."""
+    data = model.data
+    retained = replace(data, train=data.train[~forgotten], canary=data.canary[~forgotten])
+    return _Reverse(params, model, retained, Change.between(data, retained)), Stage.of(data, retained)
 
 
 def _strength(gamma: np.ndarray) -> Strength:
@@ -166,8 +244,9 @@ class _Reverse:
         self.inputs = Inputs.of(retained)
         self.ghosts = model.embed()
         self.users, self.items = self._purged()
-        self.user_shares: list[Tensor] = []
-        self.item_shares: list[Tensor] = []
+        self.user_shares = torch.zeros_like(self.users)
+        self.item_shares = torch.zeros(1, *self.items.shape)
+        """Of users who stay, and of each class of users of whom no edge is left."""
         if params.attribution and len(change.forgotten):
             self._attribute()
 
@@ -194,14 +273,18 @@ class _Reverse:
         }
         names = cast(Backbone, self.model.module()).item_bases() if self.params.branches else ("final",)
         bases = [directions(self._basis(name)) for name in names]
+        left = np.zeros(len(data.users), dtype=bool)
+        left[change.users] = ~change.emptied_users
+        user = data.edges[:, 0]
+        classes = 1 + _doubling(np.bincount(user, minlength=len(left)))
+        kind = np.where(is_forgotten, np.where(left, 0, classes)[user], -1)
         touched = np.intersect1d(change.forgotten[:, 1], change.items[~change.emptied_items])
-        edges = data.edges[:, ::-1]
-        found = forgotten_share(displaced["items"], bases, edges, is_forgotten, touched, self.params.ridge)
-        self.item_shares = [share[torch.from_numpy(change.items)] for share in found]
+        found = forgotten_share(displaced["items"], bases, data.edges[:, ::-1], kind, touched, self.params.ridge)
+        self.item_shares = found[:, torch.from_numpy(change.items)]
         touched = np.intersect1d(change.forgotten[:, 0], change.users[~change.emptied_users])
-        basis = [directions(self.ghosts.items)]
-        found = forgotten_share(displaced["users"], basis, data.edges, is_forgotten, touched, self.params.ridge)
-        self.user_shares = [share[torch.from_numpy(change.users)] for share in found]
+        kind, basis = np.where(is_forgotten, 0, -1), [directions(self.ghosts.items)]
+        found = forgotten_share(displaced["users"], basis, data.edges, kind, touched, self.params.ridge)
+        self.user_shares = found[0, torch.from_numpy(change.users)]
 
     def _basis(self, name: str) -> Tensor:
         """Vectors of the users before the deletion.
@@ -217,9 +300,10 @@ class _Reverse:
     @torch.no_grad()
     def apply(self, gamma: Strength) -> TrainedModel:
         """The model at one strength."""
-        items = self.items - gamma.items * sum(self.item_shares, torch.zeros_like(self.items))
+        scales = torch.tensor([gamma.items, *gamma.of_gone(len(self.item_shares) - 1)])
+        items = self.items - torch.einsum("k,knd->nd", scales, self.item_shares)
         users = self.users
-        reversed_users = users - gamma.users * sum(self.user_shares, torch.zeros_like(users))
+        reversed_users = users - gamma.users * self.user_shares
         patch = torch.from_numpy(self.model.patch[self.change.users])
         patch[torch.from_numpy(self.change.emptied_users)] = 0.0
         if not self.params.fusion_gate:
