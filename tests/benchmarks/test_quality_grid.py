@@ -27,13 +27,14 @@ def test_the_product_is_taken_each_cell_once(tmp_path):
     found = grid(tmp_path, sweeps=[*WORDS["sweeps"], *WORDS["sweeps"]])
     assert len(places(found)) == 2 * 2 * 2
     assert len(cells(found)) == len(set(cells(found))) == 8 * 6
-    assert found.rows == ["original", "reference", "retrain", "tru", "cut", "tru/no-gate"]
+    assert found.rows(places(found)[0]) == ["original", "reference", "retrain", "tru", "cut", "tru/no-gate"]
 
 
 def test_a_share_and_a_count_are_told_apart(tmp_path):
     found = grid(tmp_path)
     share, count = (Place("mgcn", "a", "user", words, 1).forget(found) for words in ("0.05", "20"))
-    assert (share.fraction, share.count, share.seed) == (0.05, None, 8)
+    assert (share.fraction, share.count, share.seed) == (0.05, None, 7)  # the same for all seeds
+    assert Place("mgcn", "a", "user", "0.05", 100).forget(found).seed == 107  # but for the one that tunes
     assert (count.count, count.regime) == (20, "user")
     chosen = Place("mgcn", "a", "item:popular", "0.05", 0).forget(found)
     assert (chosen.regime, chosen.choice) == ("item", "popular")
@@ -45,6 +46,15 @@ def test_dear_audits_are_for_some_places_only(tmp_path):
     assert found.audits(Cell(place, "cut")) == ["ranks", "relearning"]
     assert found.audits(Cell(place, "tru/no-gate")) == ["ranks"]
     assert found.audits(Cell(Place("mgcn", "b", "user", "0.05", 0), "cut")) == []
+
+
+def test_a_sweep_may_take_fewer_methods_and_have_shadows(tmp_path):
+    found = grid(tmp_path, sweeps=[{**WORDS["sweeps"][0], "methods": ["tru", "tru/no-gate"], "shadows": 4}])
+    place = places(found)[0]
+    assert found.rows(place) == ["original", "reference", "retrain", "tru", "tru/no-gate"]
+    assert (found.shadows(place), found.shadows(Place("mgcn", "b", "user", "0.05", 0))) == (4, 0)
+    with pytest.raises(DataError, match="ssd: used, but not defined"):
+        grid(tmp_path, sweeps=[{**WORDS["sweeps"][0], "methods": ["ssd"]}])
 
 
 def test_a_filter_takes_several_axes_and_values(tmp_path):

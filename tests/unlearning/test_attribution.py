@@ -77,6 +77,12 @@ def test_directions_are_centred_and_of_length_one():
 
 # shares
 
+
+def only(forgotten):
+    """Kinds of edges where forgotten ones are of one kind."""
+    return np.where(forgotten, 0, -1)
+
+
 EDGES = np.array([[1, 3], [0, 0], [1, 2], [0, 1], [2, 0], [2, 3], [2, 1]])
 
 
@@ -86,7 +92,7 @@ def test_the_forgotten_share_of_orthogonal_neighbours_is_exactly_theirs():
     for row, neighbour in EDGES:
         rows[row] += weights[neighbour] * basis[neighbour]
     forgotten = np.array([True, True, False, False, False, True, True])
-    (share,) = forgotten_share(rows, [basis], EDGES, forgotten, np.array([0, 1, 2]), 0.25)
+    (share,) = forgotten_share(rows, [basis], EDGES, only(forgotten), np.array([0, 1, 2]), 0.25)
     expected = torch.zeros(3, 8)
     for row, neighbour in EDGES[forgotten]:
         expected[row, neighbour] = weights[neighbour] / 1.25  # the ridge takes its part
@@ -95,16 +101,18 @@ def test_the_forgotten_share_of_orthogonal_neighbours_is_exactly_theirs():
 
 def test_only_the_asked_rows_have_a_share():
     forgotten = np.array([True] * len(EDGES))
-    (share,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, forgotten, np.array([1]), 0.1)
+    (share,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, only(forgotten), np.array([1]), 0.1)
     assert (share[[0, 2]] == 0).all()
     assert (share[1] != 0).any()
-    (nothing,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, forgotten, np.array([], dtype=int), 0.1)
+    (nothing,) = forgotten_share(
+        torch.ones(3, 8), [torch.eye(4, 8)], EDGES, only(forgotten), np.array([], dtype=int), 0.1
+    )
     assert (nothing == 0).all()
 
 
 def test_nothing_forgotten_is_no_share():
     forgotten = np.zeros(len(EDGES), dtype=bool)
-    (share,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, forgotten, np.arange(3), 0.1)
+    (share,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, only(forgotten), np.arange(3), 0.1)
     assert (share == 0).all()
 
 
@@ -120,34 +128,44 @@ def dense():
 
 def test_rows_solved_together_are_solved_as_if_alone(dense):
     displacement, bases, edges, forgotten = dense
-    rows = np.unique(edges[forgotten, 0])
-    together = forgotten_share(displacement, bases, edges, forgotten, rows, 0.1)
+    rows, kind = np.unique(edges[forgotten, 0]), only(forgotten)
+    (together,) = forgotten_share(displacement, bases, edges, kind, rows, 0.1)
     for row in rows[::6]:
         at = edges[:, 0] == row
-        alone = forgotten_share(displacement, bases, edges[at], forgotten[at], np.array([row]), 0.1)
+        (alone,) = forgotten_share(displacement, bases, edges[at], kind[at], np.array([row]), 0.1)
         x = torch.cat([basis[edges[at, 1]] for basis in bases])[None]
         weights = non_negative_ridge(x, displacement[row][None], 0.1)[0]
-        for k in (0, 1):
-            torch.testing.assert_close(together[k][row], alone[k][row], rtol=2e-3, atol=2e-4)
-            n = at.sum()
-            mine = weights[k * n : (k + 1) * n] * torch.from_numpy(forgotten[at])
-            torch.testing.assert_close(alone[k][row], mine @ x[0, k * n : (k + 1) * n], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(together[row], alone[row], rtol=2e-3, atol=2e-4)
+        mine = weights * torch.from_numpy(forgotten[at]).repeat(len(bases))
+        torch.testing.assert_close(alone[row], mine @ x[0], rtol=1e-3, atol=1e-4)
 
 
 def test_the_order_of_the_edges_is_no_matter(dense):
     displacement, bases, edges, forgotten = dense
     rows, order = np.unique(edges[forgotten, 0]), np.argsort(edges @ [100, 1])
-    one = forgotten_share(displacement, bases, edges, forgotten, rows, 0.1)
-    other = forgotten_share(displacement, bases, edges[order], forgotten[order], rows, 0.1)
-    for a, b in zip(one, other, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    one = forgotten_share(displacement, bases, edges, only(forgotten), rows, 0.1)
+    other = forgotten_share(displacement, bases, edges[order], only(forgotten)[order], rows, 0.1)
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_forgetting_every_neighbour_takes_all_that_neighbours_explain(dense):
     displacement, bases, edges, forgotten = dense
-    rows = np.unique(edges[:, 0])
-    whole = sum(forgotten_share(displacement, bases, edges, np.ones_like(forgotten), rows, 0.1))
-    part = sum(forgotten_share(displacement, bases, edges, forgotten, rows, 0.1))
-    rest = sum(forgotten_share(displacement, bases, edges, ~forgotten, rows, 0.1))
+    rows, everything = np.unique(edges[:, 0]), np.ones_like(forgotten)
+    (whole,), (part,), (rest,) = (
+        forgotten_share(displacement, bases, edges, only(these), rows, 0.1)
+        for these in (everything, forgotten, ~forgotten)
+    )
     torch.testing.assert_close(part + rest, whole, rtol=1e-3, atol=1e-4)
     assert ((displacement - whole).norm(dim=1) < displacement.norm(dim=1)).all()
+
+
+def test_kinds_are_told_apart_and_add_up(dense):
+    displacement, bases, edges, forgotten = dense
+    rows = np.unique(edges[forgotten, 0])
+    kind = np.where(forgotten, edges[:, 1] % 3, -1)
+    found = forgotten_share(displacement, bases, edges, kind, rows, 0.1)
+    (whole,) = forgotten_share(displacement, bases, edges, only(forgotten), rows, 0.1)
+    assert found.shape == (3, *displacement.shape)
+    torch.testing.assert_close(found.sum(0), whole, rtol=1e-3, atol=1e-4)
+    (second,) = forgotten_share(displacement, bases, edges, np.where(kind == 1, 0, -1), rows, 0.1)
+    torch.testing.assert_close(found[1], second, rtol=1e-3, atol=1e-4)

@@ -235,15 +235,15 @@ class TestStrength:
 
     def test_a_number_is_used_as_it_is(self, model, retained):
         single, double = (Tru(UnlearnParams(strength=s)).unlearn(model, retained) for s in (0.9, 1.8))
-        assert single.facts["gamma"] == {"users": 0.9, "items": 0.9}
-        assert double.facts["gamma"] == {"users": 1.8, "items": 1.8}
+        assert single.facts["gamma"] == {"users": 0.9, "items": 0.9, "gone": ()}
+        assert double.facts["gamma"] == {"users": 1.8, "items": 1.8, "gone": ()}
         kept = ~Change.between(model.data, retained).emptied_items
         step = single.arrays["items"][kept] - model.arrays["items"][kept]
         assert np.allclose(double.arrays["items"][kept] - model.arrays["items"][kept], 2 * step, atol=1e-5)
 
     def test_the_strength_found_after_training_is_used(self, model, retained):
         assert Tru(UnlearnParams()).unlearn(model, retained).facts["gamma"] == model.facts["gamma"]
-        found = Strength(users=1.2, items=1.9)
+        found = Strength(users=1.2, items=1.9, gone=(3.0, 2.0))
         assert Tru(UnlearnParams()).strength(model.with_facts(gamma=found.model_dump())) == found
         assert Tru(UnlearnParams(strength=0.5)).strength(model) == Strength(users=0.5, items=0.5)
         assert Tru(UnlearnParams(strength=found)).strength(model) == found
@@ -257,6 +257,29 @@ class TestStrength:
         assert not np.array_equal(base.patch, users.patch)
         assert not np.array_equal(base.arrays["items"], items.arrays["items"])
 
+    def test_users_who_are_gone_have_one_by_how_many_edges_they_had(self, model):
+        retained = without(simulated("user"))
+        change = Change.between(model.data, retained)
+        edges = np.bincount(change.forgotten[:, 0])
+        busiest = int(np.log2(edges.max()))
+        plain = Strength(users=1.0, items=1.0)
+
+        def rows(*gone):
+            return Tru(UnlearnParams(strength=plain.model_copy(update={"gone": gone}))).unlearn(model, retained)
+
+        base, same, last = rows(), rows(1.0), rows(*[1.0] * busiest, 2.0)
+        assert np.array_equal(base.arrays["items"], same.arrays["items"])
+        moved = np.flatnonzero((base.arrays["items"] != last.arrays["items"]).any(axis=1))
+        of_busy = np.unique(change.forgotten[edges[change.forgotten[:, 0]] >= 2**busiest, 1])
+        assert len(moved) and set(moved) <= set(np.flatnonzero(np.isin(change.items, of_busy)))
+        assert np.array_equal(base.patch, last.patch)  # nobody who stays had an edge of theirs
+
+    def test_strengths_beyond_the_last_class_are_the_last(self):
+        found = Strength(users=1.0, items=1.5, gone=(3.0, 2.0))
+        assert found.of_gone(4) == [3.0, 2.0, 2.0, 2.0]
+        assert Strength(users=1.0, items=1.5).of_gone(2) == [1.5, 1.5]
+        assert found.times(2).gone == (6.0, 4.0)
+
     def test_a_model_without_one_is_calibrated_now(self, model):
         facts = {name: fact for name, fact in model.facts.items() if name != "gamma"}
         for old in (facts, {**facts, "gamma": 1.5}):  # the second one is of a version with one strength
@@ -265,7 +288,8 @@ class TestStrength:
     def test_calibration_is_the_same_every_time(self, model):
         found = calibrate(model, UnlearnParams())
         assert found.model_dump() == model.facts["gamma"]
-        assert all(LEAST < value < MOST for value in found.model_dump().values())
+        assert all(LEAST <= value <= MOST for value in (found.users, found.items, *found.gone))
+        assert len(found.gone) > 2
 
     def test_no_canary_is_no_calibration(self, model, retained):
         data = model.data

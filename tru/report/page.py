@@ -231,4 +231,6 @@ def _strength(method: Mapping[str, Any]) -> str:
     gamma = method.get("gamma")
     if not isinstance(gamma, Mapping):
         return ""
-    return f", strength {decimal(gamma['users'], 2)} for users, {decimal(gamma['items'], 2)} for items"
+    gone = [decimal(scale, 2) for scale in gamma.get("gone") or ()]
+    words = f", {min(gone)} to {max(gone)} for users who are gone" if gone else ""
+    return f", strength {decimal(gamma['users'], 2)} for users, {decimal(gamma['items'], 2)} for items{words}"

@@ -30,14 +30,15 @@ STEPS, RATE = 20, 1e-3
 """Adam steps of the uniform reverse, and their learning rate."""
 
 
-def sensitivity(model: TrainedModel, forgotten: np.ndarray) -> dict[str, float]:
+def sensitivity(model: TrainedModel, forgotten: np.ndarray, inputs: Inputs) -> dict[str, float]:
     """Share of each layer in the forget-specific sensitivity; the shares sum to one.
 
     Args:
         model: before unlearning, on its own graph.
         forgotten: (f, 2) positions of the edges to forget.
+        inputs: of that graph.
     """
-    data, inputs = model.data, Inputs.of(model.data)
+    data = model.data
     module = model.module()
     names = [name for name, _ in module.named_parameters()]
     n = len(data.items)

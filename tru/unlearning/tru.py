@@ -59,10 +59,10 @@ class Tru:
         start = time.perf_counter()
         change = Change.between(model.data, retained)
         gamma = self.strength(model)
-        shares = (
-            isolation.sensitivity(model, change.forgotten) if self.params.isolation and len(change.forgotten) else {}
-        )
-        found = _Reverse(self.params, model, retained, change).apply(gamma)
+        inputs = Inputs.of(model.data)
+        is_reported = self.params.isolation and len(change.forgotten)
+        shares = isolation.sensitivity(model, change.forgotten, inputs) if is_reported else {}
+        found = _Reverse(self.params, model, retained, change, model.embed(inputs)).apply(gamma)
         if not self.params.isolation:
             found = isolation.uniform_reverse(found, _staying(change))
         return found.with_facts(
@@ -96,26 +96,49 @@ def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
     Raises:
         UnlearningError: the model has no canaries; set ``unlearn.strength`` to a number or retrain with canaries.
     """
-    found = _by_canaries(model, params)
-    return found.model_copy(update={"gone": _by_fresh_rows(model, params, found)})
+    practice = _Practice(params, model, model.embed())
+    found = _by_canaries(practice)
+    return found.model_copy(update={"gone": _by_fresh_rows(practice, found)})
 
 
-def _by_canaries(model: TrainedModel, params: UnlearnParams) -> Strength:
+@dataclass(frozen=True)
+class _Practice:
+    """What calibration does again and again: forget some train pairs, and see.
+
+    Attributes:
+        params: which interventions are on.
+        model: as it was trained.
+        ghosts: its vectors.
+    """
+
+    params: UnlearnParams
+    model: TrainedModel
+    ghosts: Embedding
+
+    def forget(self, pairs: np.ndarray) -> tuple[_Reverse, Stage]:
+        """The reverse of some train pairs, (n,) bool, in which nobody is removed, and where it is judged."""
+        data = self.model.data
+        retained = replace(data, train=data.train[~pairs], canary=data.canary[~pairs])
+        change = Change.between(data, retained)
+        return _Reverse(self.params, self.model, retained, change, self.ghosts), Stage.of(data, retained)
+
+
+def _by_canaries(practice: _Practice) -> Strength:
     """Strengths for users who stay: membership AUC and recall of forgotten edges as of canaries.
 
     In classes of users with about equally many edges: the users' strength decides about those with few, the items'
     about those with many (TikTok: 1.5 for both over-forgets the ones and under-forgets the others). Least squares in
     standard errors, with a weak pull to 1.5 where nothing else decides.
     """
-    data = model.data
+    data = practice.model.data
     keys = pair_keys(data.users, data.items, data.train, keyed.of_word("rehearsal"))
-    practice = (keyed.uniform(keys) < REHEARSAL) & ~data.canary
-    if not data.canary.any() or not practice.any():
+    pairs = (keyed.uniform(keys) < REHEARSAL) & ~data.canary
+    if not data.canary.any() or not pairs.any():
         raise UnlearningError(
             "there is no canary to calibrate the strength on. Set unlearn.strength to a number (1.25 is a start), "
             "or set train.canaries above 0 and retrain."
         )
-    reverse, stage = _practice(model, params, practice)
+    reverse, stage = practice.forget(pairs)
     classes = _classes(stage)
 
     def gaps(gamma: np.ndarray) -> np.ndarray:
@@ -133,7 +156,7 @@ def _by_canaries(model: TrainedModel, params: UnlearnParams) -> Strength:
     return _strength(found.x)
 
 
-def _by_fresh_rows(model: TrainedModel, params: UnlearnParams, known: Strength) -> tuple[float, ...]:
+def _by_fresh_rows(practice: _Practice, known: Strength) -> tuple[float, ...]:
     """The strengths for users who are gone: their initial rows tell no more of what they had than fresh rows do.
 
     One for each class of users with about equally many edges: what little one edge leaves in an item is found less
@@ -141,21 +164,20 @@ def _by_fresh_rows(model: TrainedModel, params: UnlearnParams, known: Strength) 
     membership AUC is taken to be linear in the strength; least squares in standard errors, with a weak pull to the
     strength of those who stay.
     """
-    draws = keyed.uniform(keyed.mix(keyed.of_ids(model.data.users), keyed.of_word("rehearsal of users")))
+    draws = keyed.uniform(keyed.mix(keyed.of_ids(practice.model.data.users), keyed.of_word("rehearsal of users")))
     folds = [(draws >= k * REHEARSAL) & (draws < (k + 1) * REHEARSAL) for k in range(FOLDS)]
-    low, high, users = np.sum([_gone_gaps(model, params, known, who) for who in folds], axis=0)
+    low, high, users = np.sum([_gone_gaps(practice, known, who) for who in folds], axis=0)
     start, slope = low / np.maximum(users, 1), (high - low) / np.maximum(users, 1) / (PROBED[1] - PROBED[0])
     weight = users * DRAWS / (DRAWS + 1) / 0.29**2
     best = (known.items - weight * slope * (start - slope * PROBED[0])) / (1 + weight * slope**2)
     return tuple(round(float(gamma), 3) for gamma in np.clip(best, LEAST, MOST))
 
 
-def _gone_gaps(model: TrainedModel, params: UnlearnParams, known: Strength, who: np.ndarray) -> np.ndarray:
+def _gone_gaps(practice: _Practice, known: Strength, who: np.ndarray) -> np.ndarray:
     """At each strength of PROBED, how much more the initial rows of some users tell of what they had than fresh rows.
 
     Args:
-        model: knows them.
-        params: which interventions are on.
+        practice: with a model that knows them.
         known: the strengths for those who stay.
         who: (n_users,) bool.
 
@@ -163,7 +185,8 @@ def _gone_gaps(model: TrainedModel, params: UnlearnParams, known: Strength, who:
         (3, classes) differences of win shares at both strengths, each user's mean, summed over the users of a class;
         and how many users these are.
     """
-    reverse, stage = _practice(model, params, who[model.data.train[:, 0]])
+    model = practice.model
+    reverse, stage = practice.forget(who[model.data.train[:, 0]])
     pairs, names = stage.forgotten, model.data.users[who]
     edges = np.bincount(model.data.edges[:, 0], minlength=len(who))
     classes = _doubling(edges)[pairs[:, 0]]
@@ -189,13 +212,6 @@ def _doubling(edges: np.ndarray) -> np.ndarray:
     """Classes of nodes by their number of edges: 0 for one (or none), 1 for 2 and 3, 2 for 4 to 7, and so on."""
     found: np.ndarray = np.log2(np.maximum(edges, 1)).astype(int)
     return found
-
-
-def _practice(model: TrainedModel, params: UnlearnParams, forgotten: np.ndarray) -> tuple[_Reverse, Stage]:
-    """The reverse of some train pairs, (n,) bool, in which nobody is removed, and where it is judged."""
-    data = model.data
-    retained = replace(data, train=data.train[~forgotten], canary=data.canary[~forgotten])
-    return _Reverse(params, model, retained, Change.between(data, retained)), Stage.of(data, retained)
 
 
 def _strength(gamma: np.ndarray) -> Strength:
@@ -239,10 +255,13 @@ def _classes(stage: Stage) -> list[tuple[np.ndarray, np.ndarray, float]]:
 class _Reverse:
     """One deletion on one model. What does not depend on the strength is computed once."""
 
-    def __init__(self, params: UnlearnParams, model: TrainedModel, retained: Prepared, change: Change) -> None:
+    def __init__(
+        self, params: UnlearnParams, model: TrainedModel, retained: Prepared, change: Change, ghosts: Embedding
+    ) -> None:
         self.params, self.model, self.retained, self.change = params, model, retained, change
         self.inputs = Inputs.of(retained)
-        self.ghosts = model.embed()
+        self.ghosts = ghosts
+        """Vectors of everybody before; in memory only."""
         self.users, self.items = self._purged()
         self.user_shares = torch.zeros_like(self.users)
         self.item_shares = torch.zeros(1, *self.items.shape)
