@@ -53,7 +53,7 @@ class Sweep(Params):
     fractions: list[float | int]
     """Shares (``0.05``), or counts of single subjects (``20``)."""
     audits: list[str] = Field(default=list(PARTS))
-    """Parts of the audit suite; ``relearning`` is the dear one."""
+    """Parts of the audit suite; ``relearning`` is the dear one, see ``Grid.relearning``."""
     shadows: NonNegativeInt = 0
     """Shadow models for the per-sample membership attacks, for each backbone, data set and kind of unit; 0: none."""
     methods: list[str] | None = None
@@ -130,6 +130,8 @@ class Grid(Params):
     """Name -> changes of block ``unlearn``; measured as ``tru/NAME``."""
     ablation_audits: list[str] = Field(default=["exact", "utility", "ranks", "membership"])
     """Parts of the audit suite for ablations, of those that their sweep has."""
+    relearning: list[str] = Field(default=[])
+    """Methods and yardsticks for which the dearest audit is made, with the first seed only, where a sweep has it."""
     sweeps: list[Sweep]
     """What is measured."""
     drift: list[DriftSpec] = Field(default=[])
@@ -157,7 +159,8 @@ class Grid(Params):
         few = self.ablation_audits if cell.method.startswith("tru/") else list(PARTS)
         sweep = self.sweep(cell.place)
         if sweep is not None:
-            return [part for part in sweep.audits if part in few]
+            is_taught = cell.method in self.relearning and cell.place.seed == self.seeds[0]
+            return [part for part in sweep.audits if part in few and (part != "relearning" or is_taught)]
         return next((spec.audits for spec in self.drift if cell.place.regime in spec.regimes), [])
 
     def shadows(self, place: Place) -> int:

@@ -41,9 +41,12 @@ def test_a_share_and_a_count_are_told_apart(tmp_path):
 
 
 def test_dear_audits_are_for_some_places_only(tmp_path):
-    found = grid(tmp_path, sweeps=[{**WORDS["sweeps"][0], "audits": ["ranks", "relearning"]}])
+    sweeps = [{**WORDS["sweeps"][0], "audits": ["ranks", "relearning"]}]
+    found = grid(tmp_path, sweeps=sweeps, relearning=["cut"])
     place = Place("mgcn", "a", "user", "0.05", 0)
     assert found.audits(Cell(place, "cut")) == ["ranks", "relearning"]
+    assert found.audits(Cell(place, "tru")) == ["ranks"]
+    assert found.audits(Cell(Place("mgcn", "a", "user", "0.05", 1), "cut")) == ["ranks"]  # one seed is enough
     assert found.audits(Cell(place, "tru/no-gate")) == ["ranks"]
     assert found.audits(Cell(Place("mgcn", "b", "user", "0.05", 0), "cut")) == []
 

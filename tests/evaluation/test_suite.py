@@ -80,6 +80,16 @@ def test_only_what_is_asked_for(unlearned, retrained, stage):
     assert len(set(PARTS)) == len(PARTS)
 
 
+def test_rows_of_one_model_are_those_it_has_among_all(unlearned, retrained, stage):
+    parts = [part for part in PARTS if part != "relearning"]
+    everything = audit(tiny.trained(), unlearned, retrained[:1], stage, parts=parts)
+    for name in ("original", "unlearned", "retrained-0"):
+        rows = audit(tiny.trained(), unlearned, retrained[:1], stage, parts=parts, only={name})
+        assert rows and rows == pytest.approx([row for row in everything if row["model"] == name], nan_ok=True)
+    with pytest.raises(EvaluationError, match="no model called retrained-7"):
+        audit(tiny.trained(), unlearned, retrained, stage, only={"retrained-7"})
+
+
 def test_a_model_against_itself_is_refused(unlearned, retrained, stage):
     model = tiny.trained()
     for first, second, others in (

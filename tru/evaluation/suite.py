@@ -75,6 +75,7 @@ def audit(
     unlearned_shadows: Sequence[Unlearned] = (),
     targets: Collection[str] = (),
     parts: Collection[str] = PARTS,
+    only: Collection[str] = (),
     lesson: Lesson = LESSON,
 ) -> list[Row]:
     """All audits of all models.
@@ -91,31 +92,36 @@ def audit(
         targets: ids of the items that planted users push, if ``original`` was trained with some
             (:func:`tru.data.planted.plant`).
         parts: which audits, of PARTS. ``relearning`` is the dear one: some epochs' worth of steps per model.
+        only: names of the models whose rows are wanted; all if empty. Whoever audits many candidates against one
+            retrain need not audit that one again each time.
         lesson: how relearning teaches.
 
     Returns:
         Tidy rows; no identifier in them. NaN where there is nothing to measure.
 
     Raises:
-        EvaluationError: no retrained model, two models are one and the same, or an unknown part.
+        EvaluationError: no retrained model, two models are one and the same, or an unknown part or name.
     """
     if unknown := set(parts) - set(PARTS):
         raise EvaluationError(f"there is no audit called {', '.join(sorted(unknown))}. There are: {', '.join(PARTS)}.")
     models = _named(original, unlearned, retrained)
-    scores = {name: vectors(model, stage) for name, model in models.items()}
+    if strange := set(only) - set(models):
+        raise EvaluationError(f"there is no model called {', '.join(sorted(strange))}. There are: {', '.join(models)}.")
+    named = {name: model for name, model in models.items() if not only or name in only}
+    scores = {name: vectors(model, stage) for name, model in models.items() if name in {*named, REFERENCE}}
     audits: dict[str, Callable[[], Mapping[str, Found]]] = {
-        "exact": lambda: {name: _exact(models[name], stage) for name in models if name != "original"},
-        "utility": lambda: {name: utility_rows(part, stage) for name, part in scores.items()},
+        "exact": lambda: {name: _exact(model, stage) for name, model in named.items() if name != "original"},
+        "utility": lambda: {name: utility_rows(scores[name], stage) for name in named},
         "ranks": lambda: rank_rows(scores, stage),
         "membership": lambda: membership_rows(scores, stage, shadows, unlearned_shadows),
-        "exposure": lambda: {name: exposure_rows(model, stage, targets) for name, model in models.items()},
-        "probes": lambda: {name: probe_rows(model, stage) for name, model in models.items()},
-        "relearning": lambda: relearning_rows(models, stage, lesson),
+        "exposure": lambda: {name: exposure_rows(model, stage, targets) for name, model in named.items()},
+        "probes": lambda: {name: probe_rows(model, stage) for name, model in named.items()},
+        "relearning": lambda: relearning_rows({**named, "original": original}, stage, lesson),
     }
     found = [audits[part]() for part in PARTS if part in parts]
     return [
         Row(metric=metric, group=group, model=name, value=float(value))
-        for name in models
+        for name in named
         for part in found
         for (metric, group), value in part.get(name, {}).items()
     ]
