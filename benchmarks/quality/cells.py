@@ -51,12 +51,16 @@ class Bench:
     chosen: Settings
 
     def params(self, method: str, backbone: str) -> UnlearnParams:
-        """Block ``unlearn`` of a method or ablation: as tuned, else its defaults; ``NAME#k``: one of its tries."""
+        """Block ``unlearn`` of a method or ablation; ``NAME#k``: one of its tries.
+
+        As tuned with this backbone, else as tuned with the first that was, else its defaults.
+        """
         if "#" in method:
             name, _, number = method.partition("#")
             return UnlearnParams.model_validate({"method": name, **self.grid.tuning.tries[name][int(number)]})
         name, _, ablation = method.partition("/")
-        words = {"method": name, **self.chosen.get(name, {}).get(backbone, {})}
+        tuned = self.chosen.get(name, {})
+        words = {"method": name, **tuned.get(backbone, next(iter(tuned.values()), {}))}
         return UnlearnParams.model_validate(words | (self.grid.ablations[ablation] if ablation else {}))
 
     def settings(self, cell: Cell) -> dict[str, Any]:
