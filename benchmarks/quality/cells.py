@@ -23,6 +23,7 @@ from tru.data.prepare import Prepared
 from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage, ks_distance
 from tru.evaluation.evidence import Evidence, observe
+from tru.evaluation.metrics import rank_metrics
 from tru.evaluation.report import changed_lists, exact_checks
 from tru.evaluation.suite import audit
 from tru.models.trained import TrainedModel
@@ -230,9 +231,21 @@ def produce(bench: Bench, scene: Scene, cell: Cell) -> dict[str, float]:
     if cell.method in YARDSTICKS:
         model = scene.yardstick(cell.method)
         spent = {name: model.facts[name] for name in ("seconds", "cpu_seconds")}
+        spent |= plain(model) if cell.method == ORIGINAL else {}
     else:
         model, spent = unlearned(scene, bench.params(cell.method, cell.place.backbone))
     return scene.measured(model, spent, bench.grid.audits(cell))
+
+
+def plain(model: TrainedModel) -> dict[str, float]:
+    """``backbone/…``: an original as a recommender, on all of its own validation and test rows; and its epochs."""
+    found, data = model.embed(), model.data
+    rows = {
+        f"backbone/{part}/{name}": value
+        for part, pairs in (("validation", data.val), ("test", data.test))
+        for name, value in rank_metrics(found.users, found.items, data, pairs).items()
+    }
+    return {**rows, "backbone/epochs": model.recipe.epochs, "backbone/epochs_run": model.facts["epochs"]}
 
 
 def work(bench: Bench, todo: Sequence[Cell]) -> int:

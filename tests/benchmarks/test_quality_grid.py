@@ -96,6 +96,7 @@ def test_the_committed_grid_is_what_the_issue_asks_for():
     both = [("mgcn", "tiktok"), ("mgcn", "amazon-baby"), ("miggt", "tiktok"), ("miggt", "amazon-baby")]
     wanted = {(*pair, r, f) for pair in both for r in ("user", "item", "interaction") for f in ("0.05", "0.01")}
     wanted |= {(*pair, "user", "20") for pair in both}
+    wanted |= {("lightgcn", name, "user", "20") for name in ("tiktok", "amazon-baby")}
     wanted |= {("mgcn", name, "user", "0.05") for name in ("microlens-50k", "amazon-sports")}
     assert there == wanted and len(found.seeds) >= 3
     assert {c.regime for c in courses(found)} == {"user", "mixed"}
