@@ -40,6 +40,8 @@ PROBED = (1.0, 2.0)
 """Strengths between and beyond which the one for users who are gone is found by a straight line."""
 FOLDS = 3
 """Draws of such users, none in two of them; one alone is too few to tell a strength by."""
+LEAST_NOISE = 1e-3
+"""Of the variance between random rows of one user: few draws may be alike by chance."""
 DRAWS = 4
 """Fresh rows for each of them, to say what not knowing somebody looks like."""
 
@@ -166,9 +168,10 @@ def _by_fresh_rows(practice: _Practice, known: Strength) -> tuple[float, ...]:
     """
     draws = keyed.uniform(keyed.mix(keyed.of_ids(practice.model.data.users), keyed.of_word("rehearsal of users")))
     folds = [(draws >= k * REHEARSAL) & (draws < (k + 1) * REHEARSAL) for k in range(FOLDS)]
-    low, high, users = np.sum([_gone_gaps(practice, known, who) for who in folds], axis=0)
-    start, slope = low / np.maximum(users, 1), (high - low) / np.maximum(users, 1) / (PROBED[1] - PROBED[0])
-    weight = users * DRAWS / (DRAWS + 1) / 0.29**2
+    low, high, noise, users = np.sum([_gone_gaps(practice, known, who) for who in folds], axis=0)
+    n = np.maximum(users, 1)  # a class without users has no gap and no slope: it keeps the strength of those who stay
+    start, slope = low / n, (high - low) / n / (PROBED[1] - PROBED[0])
+    weight = n / np.maximum(noise / n, LEAST_NOISE) * DRAWS / (DRAWS + 1)
     best = (known.items - weight * slope * (start - slope * PROBED[0])) / (1 + weight * slope**2)
     return tuple(round(float(gamma), 3) for gamma in np.clip(best, LEAST, MOST))
 
@@ -182,30 +185,30 @@ def _gone_gaps(practice: _Practice, known: Strength, who: np.ndarray) -> np.ndar
         who: (n_users,) bool.
 
     Returns:
-        (3, classes) differences of win shares at both strengths, each user's mean, summed over the users of a class;
-        and how many users these are.
+        (4, classes) sums over the users of a class: of the difference of their mean win shares at either strength, of
+        the variance that a random row gives such a mean, and of one.
     """
     model = practice.model
     reverse, stage = practice.forget(who[model.data.train[:, 0]])
     pairs, names = stage.forgotten, model.data.users[who]
-    edges = np.bincount(model.data.edges[:, 0], minlength=len(who))
-    classes = _doubling(edges)[pairs[:, 0]]
+    found = [reverse.apply(known.model_copy(update={"gone": (gamma,)})) for gamma in PROBED]
 
-    def wins(found: TrainedModel, salt: str) -> np.ndarray:
+    def shares(found: TrainedModel, salt: str) -> np.ndarray:
+        """(n_users,) mean win share of each user's pairs, scored from the rows of that salt; NaN without any."""
         users = found.arrays["users"].copy()
         users[who] = model.recipe.user_rows(names, users.shape[1], salt)
         scores = vectors(replace(found, arrays={**found.arrays, "users": users}), stage)
-        return win_shares(scores, stage, pairs, stage.after.popularity)
+        wins = win_shares(scores, stage, pairs, stage.after.popularity)
+        usable = np.isfinite(wins)
+        count, total = (np.bincount(pairs[usable, 0], x, minlength=len(who)) for x in (None, wins[usable]))
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    found = [reverse.apply(known.model_copy(update={"gone": (gamma,)})) for gamma in PROBED]
-    fresh = np.mean([wins(found[-1], f"fresh {k} user") for k in range(DRAWS)], axis=0)
-    apart = [wins(each, "user") - fresh for each in found]
-    usable = np.isfinite(apart[0])
-    each = 1 / np.maximum(np.bincount(pairs[usable, 0], minlength=len(who)), 1)[pairs[:, 0]]
-    count = int(_doubling(edges).max()) + 1
-    return np.stack(
-        [np.bincount(classes[usable], (x * each)[usable], minlength=count) for x in (*apart, np.ones(len(pairs)))]
-    )
+    fresh = np.stack([shares(found[-1], f"fresh {k} user") for k in range(DRAWS)])
+    told = [shares(each, "user") - fresh.mean(0) for each in found]
+    classes = _doubling(np.bincount(model.data.edges[:, 0], minlength=len(who)))
+    asked = np.isfinite(told[0])
+    sums = [*told, fresh.var(0, ddof=1), np.ones(len(who))]
+    return np.stack([np.bincount(classes[asked], x[asked], minlength=int(classes.max()) + 1) for x in sums])
 
 
 def _doubling(edges: np.ndarray) -> np.ndarray:
