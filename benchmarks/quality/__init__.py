@@ -5,7 +5,7 @@ grid       what is to be measured: backbone x data set x regime x fraction x see
 pantry     data sets and trained models, kept by content, shared by all who need them
 cells      one method at one place of the grid, measured
 drift      the same after many small batches in a row
-tuning     settings for every method, chosen on validation with the same number of tries for each
+tuning     settings for every rival, chosen on validation with the same number of tries for each
 pool       many processes, one progress bar, nothing lost when one of them is killed
 results    small files of finished cells, merged into ``results.parquet``; the runs in MLflow
 tables     what the report reads off that file: medians, spreads, targets, comparisons
