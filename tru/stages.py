@@ -119,7 +119,7 @@ def calibrated(model: TrainedModel, params: UnlearnParams) -> TrainedModel:
     """The freshly trained model with its calibrated strength, where the strength is to be calibrated."""
     model = model.with_facts(train_seconds=model.facts["seconds"], method="train")
     if params.strength == "canary" and model.data.canary.any():
-        model = model.with_facts(gamma=calibrate(model, params).model_dump())
+        model = model.with_facts(gamma=calibrate(model, params).model_dump(mode="json"))
     return model
 
 

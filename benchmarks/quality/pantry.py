@@ -166,7 +166,7 @@ class Pantry:
             found = calibrated(bare, params).facts.get("gamma")
             write_whole(file, json.dumps({"gamma": found, "seconds": time.process_time() - start}))
         known = json.loads(file.read_text())
-        gamma = None if known["gamma"] is None else Strength.model_validate(known["gamma"]).model_dump()
+        gamma = None if known["gamma"] is None else Strength.model_validate(known["gamma"]).model_dump(mode="json")
         return bare.with_facts(gamma=gamma, train_seconds=model.facts["seconds"], calibration_seconds=known["seconds"])
 
     def _make(self, place: Path, make: Callable[[], TrainedModel]) -> None:

@@ -69,7 +69,7 @@ class Tru:
             found = isolation.uniform_reverse(found, _staying(change))
         return found.with_facts(
             method="tru",
-            gamma=gamma.model_dump(),
+            gamma=gamma.model_dump(mode="json"),
             isolation={name: round(share, 4) for name, share in shares.items()},
             layers=isolation.chosen(shares),
             forgotten_edges=model.facts.get("forgotten_edges", 0) + len(change.forgotten),
