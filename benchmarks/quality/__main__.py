@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks.quality [run | drift | tune | status | report] [options]``.
+"""The command line: ``python -m benchmarks.quality [run | drift | tune | gather | status | report] [options]``.
 
 Progress goes to standard error. Whatever is stopped or killed goes on where it was with the same command.
 """
@@ -110,6 +110,13 @@ class Run:
             self.gather()
         return code
 
+    def collect(self) -> int:
+        """Only merge what is finished, as where a run was killed."""
+        grid = self.bench.grid
+        self.todo([*grid_cells(grid), *(cell for course in grid_courses(grid) for cell in course.cells)])
+        self.gather()
+        return 0
+
     def gather(self) -> None:
         """Merge what is finished into the results file, and log it where that is asked for."""
         if found := self.records():
@@ -150,7 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report.write(given.results, given.docs, load_grid(given.grid))
             return 0
         run = Run(given)
-        return {"run": run.measure, "drift": run.measure, "tune": run.tune, "status": run.status}[given.command]()
+        commands = {"run": run.measure, "drift": run.measure, "tune": run.tune, "gather": run.collect}
+        return {**commands, "status": run.status}[given.command]()
     except TruError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
@@ -160,8 +168,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=str(__doc__).partition(":")[0])
-    commands = ("run", "drift", "tune", "status", "report")
-    parser.add_argument("command", nargs="?", default="run", choices=commands, help="run: the grid and the nights")
+    commands = ("run", "drift", "tune", "gather", "status", "report")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        default="run",
+        choices=commands,
+        help="run: the grid and the nights; gather: only merge what is finished",
+    )
     parser.add_argument("--only", action="append", default=[], metavar="AXIS=V[,V]", help="as in method=tru,cut")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at once (1)")
     parser.add_argument("--again", action="store_true", help="also what is finished, where --only says")
