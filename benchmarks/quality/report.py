@@ -70,7 +70,8 @@ class Page:
     def __init__(self, found: Results, grid: Grid, frame: pd.DataFrame) -> None:
         self.found, self.grid, self.frame = found, grid, frame
         expected = dict.fromkeys((p.backbone, p.dataset, p.regime, p.fraction) for p in places(grid))
-        self.spots: list[Spot] = list(dict.fromkeys([*expected, *found.spots()]))
+        self.expected: list[Spot] = list(dict.fromkeys([*expected, *found.spots()]))
+        self.spots = [spot for spot in self.expected if found.methods(spot)]
 
     def lines(self, pictures: dict[str, Path]) -> Iterator[str]:
         """All of it."""
@@ -111,6 +112,7 @@ class Page:
         """The two sentences that a reader in a hurry wants."""
         yield "## In short"
         yield ""
+        yield f"- Measured: {len(self.spots)} of {len(self.expected)} places; the rest is listed at the end."
         words = [target.word for spot in self.spots for target in tables.targets(self.found, spot)]
         yield f"- Targets of TRU: {_tally(words, ('met', 'FAILED', 'missing'))}."
         for letter, (name, _) in CRITERIA.items():
@@ -293,6 +295,9 @@ class Page:
     def absent(self) -> Iterator[str]:
         """What is missing or failed."""
         yield "## What is missing, and what failed"
+        yield ""
+        if left := [_title(spot) for spot in self.expected if spot not in self.spots]:
+            yield f"Not measured at all: {'; '.join(left)}."
         rows = []
         for spot in self.spots:
             for method in self._expected(spot):
@@ -303,8 +308,8 @@ class Page:
                     rows.append([*spot, method, str(failed), str(max(missing, 0))])
         if rows:
             yield from _table([*SPOT, "method", "seeds failed", "seeds missing"], rows)
-        else:
-            yield from ("", "Nothing of the grid is missing, and nothing failed.")
+        elif not left:
+            yield "Nothing of the grid is missing, and nothing failed."
 
     # -- cells --------------------------------------------------------------------------------------------------------
 

@@ -152,7 +152,8 @@ def test_a_page_without_any_result_says_so(tmp_path):
     results.merge(tmp_path / "results.parquet", [])
     write(tmp_path / "results.parquet", tmp_path, GRID)
     page = (tmp_path / "results.md").read_text()
-    assert "4 missing" in page and "nothing measured yet" in page and "figures/" not in page
+    assert "Measured: 0 of 1 places" in page and "Not measured at all: mgcn on toy, user, 5%." in page
+    assert "nothing measured yet" in page and "figures/" not in page
 
 
 def test_every_column_of_the_page_is_a_metric_that_cells_have():
