@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.quality import figures, results, tables
-from benchmarks.quality.grid import NOISE, ORIGINAL, REFERENCE, Grid, Place, courses, places
+from benchmarks.quality.grid import NOISE, ORIGINAL, REFERENCE, YARDSTICKS, Grid, Place, courses, places
 from benchmarks.quality.tables import CRITERIA, SPOT, TRU, Night, Results, Spot, Summary, Target
 
 MISSING, FAILED = "missing", "failed"
@@ -115,9 +115,17 @@ class Page:
         yield f"- Measured: {len(self.spots)} of {len(self.expected)} places; the rest is listed at the end."
         words = [target.word for spot in self.spots for target in tables.targets(self.found, spot)]
         yield f"- Targets of TRU: {_tally(words, ('met', 'FAILED', 'missing'))}."
+        whole = [spot for spot in self.spots if self._rivals(spot)[0] == self._rivals(spot)[1]]
         for letter, (name, _) in CRITERIA.items():
-            words = [tables.match(self.found, spot, letter).word for spot in self.spots]
-            yield f"- TRU against every approximate rival, ({letter}) {name}: {self._quota(words)}."
+            words = [tables.match(self.found, spot, letter).word for spot in whole]
+            where = f"{len(whole)} places where every rival was measured"
+            yield f"- TRU against its approximate rivals, ({letter}) {name}, {where}: {self._quota(words)}."
+
+    def _rivals(self, spot: Spot) -> tuple[int, int]:
+        """How many approximate rivals were measured, and how many there are."""
+        mine = (TRU, *YARDSTICKS, *tables.EXACT)
+        there = [m for m in self._expected(spot) if m not in mine and not m.startswith(f"{TRU}/")]
+        return len(self.found.rivals(spot)), len(there)
 
     def _quota(self, words: Sequence[str]) -> str:
         known = [word for word in words if word != "missing"]
@@ -170,7 +178,7 @@ class Page:
 
     def matches(self) -> Iterator[str]:
         """TRU against the approximate rivals."""
-        yield "## TRU against every approximate rival"
+        yield "## TRU against its approximate rivals"
         yield ""
         yield (
             "TRU's value, the best rival's and the noise, less is better. *best*: no rival is nearer; *tied*: farther "
@@ -184,8 +192,10 @@ class Page:
                 match = tables.match(self.found, spot, letter)
                 numbers = f"{_plain(match.own, 4)} / {_plain(match.best, 4)} {match.rival} / {_plain(match.noise, 4)}"
                 cells.append(f"**{MISSING}**" if match.word == MISSING else f"{numbers} **{match.word}**")
-            rows.append([*spot, *cells])
-        yield from _table([*SPOT, *(f"({letter}) {name}" for letter, (name, _) in CRITERIA.items())], rows)
+            rows.append([*spot, "{} of {}".format(*self._rivals(spot)), *cells])
+        yield from _table(
+            [*SPOT, "rivals measured", *(f"({letter}) {name}" for letter, (name, _) in CRITERIA.items())], rows
+        )
         methods = dict.fromkeys(m for spot in self.spots for m in [TRU, NOISE, *self.found.rivals(spot)])
         yield self._source(self.spots, [*methods])
 
@@ -221,6 +231,8 @@ class Page:
             tallies.append([name, *(str(words.count(w)) for w in ("earns", "no difference", "harms", "missing"))])
             for spot in self.spots:
                 parts = [tables.earned(self.found, spot, name, c) for c in CRITERIA]
+                if all(part.word == MISSING for part in parts):
+                    continue
                 rows.append(
                     [name, *spot, *(f"{_signed(p.change)} (noise {_plain(p.noise, 4)}) {p.word}" for p in parts)]
                 )
