@@ -120,8 +120,8 @@ class MGCN(nn.Module):
 class _InfoNCE(torch.autograd.Function):
     """Summed InfoNCE of unit rows (b, d), negatives within consecutive chunks, with its gradient in closed form.
 
-    The gradient is at hand when the loss is: a third of the time of letting autograd remember (chunk, chunk) tables.
-    In float32: bf16 products save a fifth of an epoch where the processor has them, and cost two where it has not.
+    The gradient is at hand when the loss is, so that autograd need not keep a (chunk, chunk) table for each chunk. In
+    float32: where the processor has no bf16, bf16 products made an epoch three times as long (docs/log.md).
     """
 
     @staticmethod
