@@ -10,6 +10,7 @@ pool       many processes, one progress bar, nothing lost when one of them is ki
 results    small files of finished cells, merged into ``results.parquet``; the runs in MLflow
 tables     what the report reads off that file: medians, spreads, targets, comparisons
 figures    its pictures
+markdown   its numbers and tables
 report     ``docs/results.md``, from ``results.parquet`` alone
 ========== ===========================================================================================================
 """

@@ -112,10 +112,14 @@ class Run:
 
     def collect(self) -> int:
         """Only merge what is finished, as where a run was killed."""
-        grid = self.bench.grid
-        self.todo([*grid_cells(grid), *(cell for course in grid_courses(grid) for cell in course.cells)])
+        self.todo(self.everything())
         self.gather()
         return 0
+
+    def everything(self) -> list[Cell]:
+        """All cells of the grid and of the nights."""
+        grid = self.bench.grid
+        return [*grid_cells(grid), *(cell for course in grid_courses(grid) for cell in course.cells)]
 
     def gather(self) -> None:
         """Merge what is finished into the results file, and log it where that is asked for."""
@@ -136,9 +140,8 @@ class Run:
 
     def status(self) -> int:
         """How much is finished, by backbone and data set."""
-        found = [*grid_cells(self.bench.grid), *(c for k in grid_courses(self.bench.grid) for c in k.cells)]
         counts: dict[tuple[str, str], list[int]] = {}
-        for cell in self.todo(found):
+        for cell in self.todo(self.everything()):
             row = counts.setdefault((cell.place.backbone, cell.place.dataset), [0, 0])
             row[0] += results.is_done(self.bench.folder, self.ids[cell])
             row[1] += 1

@@ -75,7 +75,8 @@ class Bench:
         place, grid = cell.place, self.grid
         original = pantry.original_key(place.backbone, place.dataset, place.seed)
         words = [place.regime, place.fraction, grid.forget_seed, grid.noise_seed, cell.method, self.settings(cell)]
-        words += [self.grid.audits(cell), grid.shadows(place), grid.seeds]
+        words += [self.grid.audits(cell), grid.shadows(place)]
+        words += [grid.following(place.seed)] if cell.method == NOISE else []
         return digest("cell", original, *words)
 
 
@@ -140,9 +141,9 @@ class Scene:
         The next seed's reference, which is trained anyway; where there is no other seed, one more retraining.
         """
         grid, here = self.pantry.grid, self.place
-        if here.seed not in grid.seeds or len(grid.seeds) == 1:
+        following = grid.following(here.seed)
+        if following is None:
             return self.pantry.retrained(here, self.forget, self.retained, seed=grid.noise_seed + here.seed)
-        following = grid.seeds[(grid.seeds.index(here.seed) + 1) % len(grid.seeds)]
         return self.pantry.retrained(replace(here, seed=following), self.forget, self.retained)
 
     def yardstick(self, name: str) -> TrainedModel:

@@ -111,7 +111,7 @@ class Pantry:
 
     def retrained(self, place: Place, forget: ForgetSet, retained: Prepared, seed: int | None = None) -> TrainedModel:
         """Trained from scratch on what may stay, with the recipe of the place's original; its own dice, or a seed's."""
-        seed = self.grid.train(place.backbone, place.seed).seed if seed is None else seed
+        seed = place.seed if seed is None else seed
 
         def make() -> TrainedModel:
             original = self.original(place.backbone, place.dataset, place.seed)

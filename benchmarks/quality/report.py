@@ -13,9 +13,10 @@ import pandas as pd
 
 from benchmarks.quality import figures, results, tables
 from benchmarks.quality.grid import NOISE, ORIGINAL, REFERENCE, YARDSTICKS, Grid, Place, courses, places
-from benchmarks.quality.tables import CRITERIA, SPOT, TRU, Night, Results, Spot, Summary, Target
+from benchmarks.quality.markdown import MISSING, folded, number, plain, signed, table
+from benchmarks.quality.tables import CRITERIA, SPOT, TRU, Night, Results, Spot, Target
 
-MISSING, FAILED = "missing", "failed"
+FAILED = "failed"
 COLUMNS = {
     "NDCG@20": ("test/ndcg@20", 4),
     "/ retrained": ("relative/ndcg@20", 3),
@@ -122,10 +123,12 @@ class Page:
             yield f"- TRU against its approximate rivals, ({letter}) {name}, {where}: {self._quota(words)}."
 
     def _rivals(self, spot: Spot) -> tuple[int, int]:
-        """How many approximate rivals were measured, and how many there are."""
+        """How many approximate rivals were measured with all seeds, and how many there are."""
         mine = (TRU, *YARDSTICKS, *tables.EXACT)
         there = [m for m in self._expected(spot) if m not in mine and not m.startswith(f"{TRU}/")]
-        return len(self.found.rivals(spot)), len(there)
+        asked = len(self.grid.seeds)
+        measured = [m for m in there if self.found.get(spot, m, "ks").count + self.found.failures(spot, m) >= asked]
+        return len(measured), len(there)
 
     def _quota(self, words: Sequence[str]) -> str:
         known = [word for word in words if word != "missing"]
@@ -155,7 +158,7 @@ class Page:
                 rows.append([*pair, str(count), *self._row(spot, ORIGINAL, metrics)])
                 used.append(spot)
         names = [part.replace("ndcg", "NDCG").replace("recall", "Recall").replace("/", " ") for part in parts]
-        yield from _table(["backbone", "dataset", "seeds", *names, "epochs", "CPU s"], rows)
+        yield from table(["backbone", "dataset", "seeds", *names, "epochs", "CPU s"], rows)
         yield self._source(used, [ORIGINAL])
 
     def targets(self) -> Iterator[str]:
@@ -173,7 +176,7 @@ class Page:
             cells = [f"{_target(t)} **{t.word}**".strip() for t in tables.targets(self.found, spot)]
             rows.append([*spot, str(self.found.get(spot, TRU, "relative/ndcg@20").count), *cells])
         names = ["NDCG@20 / retrained", "forget Recall@20 distance", "membership AUC distance", "times faster"]
-        yield from _table([*SPOT, "seeds", *names], rows)
+        yield from table([*SPOT, "seeds", *names], rows)
         yield self._source([*self.spots], [TRU, NOISE, REFERENCE])
 
     def matches(self) -> Iterator[str]:
@@ -190,10 +193,10 @@ class Page:
             cells = []
             for letter in CRITERIA:
                 match = tables.match(self.found, spot, letter)
-                numbers = f"{_plain(match.own, 4)} / {_plain(match.best, 4)} {match.rival} / {_plain(match.noise, 4)}"
+                numbers = f"{plain(match.own, 4)} / {plain(match.best, 4)} {match.rival} / {plain(match.noise, 4)}"
                 cells.append(f"**{MISSING}**" if match.word == MISSING else f"{numbers} **{match.word}**")
             rows.append([*spot, "{} of {}".format(*self._rivals(spot)), *cells])
-        yield from _table(
+        yield from table(
             [*SPOT, "rivals measured", *(f"({letter}) {name}" for letter, (name, _) in CRITERIA.items())], rows
         )
         methods = dict.fromkeys(m for spot in self.spots for m in [TRU, NOISE, *self.found.rivals(spot)])
@@ -213,7 +216,7 @@ class Page:
             methods = [m for m in self._expected(spot) if not m.startswith(f"{TRU}/")]
             yield from ("", f"### {_title(spot)}")
             rows = [[method, *self._row(spot, method, COLUMNS.values())] for method in methods]
-            yield from _table(["method", *COLUMNS], rows)
+            yield from table(["method", *COLUMNS], rows)
             yield self._source([spot], methods)
 
     def ablations(self) -> Iterator[str]:
@@ -233,11 +236,9 @@ class Page:
                 parts = [tables.earned(self.found, spot, name, c) for c in CRITERIA]
                 if all(part.word == MISSING for part in parts):
                     continue
-                rows.append(
-                    [name, *spot, *(f"{_signed(p.change)} (noise {_plain(p.noise, 4)}) {p.word}" for p in parts)]
-                )
-        yield from _table(["switched off", "earns", "no difference", "harms", "missing"], tallies)
-        yield from _folded("Every cell", _table(["switched off", *SPOT, *(n for n, _ in CRITERIA.values())], rows))
+                rows.append([name, *spot, *(f"{signed(p.change)} (noise {plain(p.noise, 4)}) {p.word}" for p in parts)])
+        yield from table(["switched off", "earns", "no difference", "harms", "missing"], tallies)
+        yield from folded("Every cell", table(["switched off", *SPOT, *(n for n, _ in CRITERIA.values())], rows))
         yield self._source(self.spots, [TRU, NOISE, *names])
 
     def nights(self) -> Iterator[str]:
@@ -268,7 +269,7 @@ class Page:
                 share = f"{night.share:.1%}" if np.isfinite(night.share) else MISSING
                 rows.append([str(night.night), share, *pairs, self._cell(night.spot, TRU, "cpu_seconds", 2), state])
             head = ["NDCG@20 / retrained", "forget Recall@20 distance", "membership AUC distance", "KS", "lists"]
-            yield from _table(["nights", "forgotten", *head, "CPU s of the last", "targets"], rows)
+            yield from table(["nights", "forgotten", *head, "CPU s of the last", "targets"], rows)
             yield self._rule(course)
             yield self._source([night.spot for night in course], [TRU, NOISE, REFERENCE])
         if not keys:
@@ -300,7 +301,7 @@ class Page:
             if here:
                 rows = [[f"`{n.removeprefix('audit/')}`", *(self._cell(spot, m, n, 3) for m in methods)] for n in here]
                 yield ""
-                yield from _folded(_title(spot), [*_table(["audit", *methods], rows), self._source([spot], methods)])
+                yield from folded(_title(spot), [*table(["audit", *methods], rows), self._source([spot], methods)])
         if not names:
             yield from ("", "None were measured.")
 
@@ -319,7 +320,7 @@ class Page:
                 if failed or missing > 0:
                     rows.append([*spot, method, str(failed), str(max(missing, 0))])
         if rows:
-            yield from _table([*SPOT, "method", "seeds failed", "seeds missing"], rows)
+            yield from table([*SPOT, "method", "seeds failed", "seeds missing"], rows)
         elif not left:
             yield "Nothing of the grid is missing, and nothing failed."
 
@@ -337,7 +338,7 @@ class Page:
         value = self.found.get(spot, method, metric)
         failed = self.found.failures(spot, method)
         if value.known:
-            return _number(value, digits) + (f" ({failed} failed)" if failed else "")
+            return number(value, digits) + (f" ({failed} failed)" if failed else "")
         if failed:
             return FAILED
         return "–" if method in self.found.methods(spot) else MISSING
@@ -368,33 +369,4 @@ def _target(target: Target) -> str:
     if target.word == MISSING:
         return ""
     sign = "≥" if target.at_least else "≤"
-    return f"{_plain(target.value, 3)} {sign} {_plain(target.bound, 3)}"
-
-
-def _number(value: Summary, digits: int) -> str:
-    spread = f" ±{value.half:.{digits}f}" if value.count > 1 else ""
-    return f"{value.median:.{digits}f}{spread}"
-
-
-def _plain(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else MISSING
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}" if np.isfinite(value) else MISSING
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table, with an empty line before it."""
-    yield ""
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
-    """Lines that open on a click."""
-    yield from ("", f"<details><summary>{title}</summary>")
-    yield from lines
-    yield from ("", "</details>")
+    return f"{plain(target.value, 3)} {sign} {plain(target.bound, 3)}"

@@ -42,9 +42,6 @@ ALWAYS_OUT_OF_REACH = (
 _ANOTHER = "another erasure is at work in this workspace. Wait until it ends."
 
 
-NOTHING: dict[str, Any] = {"batches": [], "destroyed": [], "scan": [], "unreachable": [], "certificates": 0}
-
-
 class InTheWay(ErasureError):
     """Somebody is at work who needs what would be destroyed, and who erases when that is done."""
 
@@ -114,18 +111,22 @@ def erase(
     """
     now = now or datetime.now(UTC)
     if not waiting(ws):
-        return NOTHING
+        return _nothing()
     try:
         with only_one(ws.state / "erasure" / "lock", InTheWay(_ANOTHER)):
             certificates.signing_key(ws)  # one that is locked or missing is to be known before anything is destroyed
             _finish(ws)
             grace = load_settings(ws).erasure.grace_hours
             found = [p for p in waiting(ws) if not graceful or p.is_due(grace, now)]
-            return _erased(ws, found, now, say or (lambda _: None)) if found else NOTHING
+            return _erased(ws, found, now, say or (lambda _: None)) if found else _nothing()
     except InTheWay:
         if not graceful:
             raise
-        return NOTHING
+        return _nothing()
+
+
+def _nothing() -> dict[str, Any]:
+    return {"batches": [], "destroyed": [], "scan": [], "unreachable": [], "certificates": 0}
 
 
 def _erased(ws: Workspace, found: Sequence[Pending], now: datetime, say: Say) -> dict[str, Any]:

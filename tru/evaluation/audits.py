@@ -172,7 +172,7 @@ def never_seen(data: Prepared, pairs: np.ndarray, popularity: np.ndarray) -> tup
     Returns:
         (p, NEGATIVES) item positions and a mask of those that are valid.
     """
-    bucket = np.ceil(np.log2(popularity + 1)).astype(int)
+    bucket = doubling(popularity)
     order = np.argsort(bucket, kind="stable")
     first, last = (np.searchsorted(bucket[order], bucket[pairs[:, 1]], side=s) for s in ("left", "right"))
     keys = pair_keys(data.users, data.items, pairs, keyed.of_word("never seen"))[:, None]
@@ -182,6 +182,12 @@ def never_seen(data: Prepared, pairs: np.ndarray, popularity: np.ndarray) -> tup
     rows = np.concatenate([data.train, data.val, data.test])
     seen = np.isin(pairs[:, :1] * n + drawn, rows[:, 0] * n + rows[:, 1])
     return drawn, ~seen
+
+
+def doubling(counts: np.ndarray) -> np.ndarray:
+    """Buckets of doubling size: 0 for none, 1 for one, 2 for 2 and 3, 3 for 4 to 7, and so on."""
+    found: np.ndarray = np.ceil(np.log2(counts + 1)).astype(int)
+    return found
 
 
 def membership_auc(scores: Scores, stage: Stage, pairs: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor
 from tru import keyed
 from tru.data.prepare import Prepared, pair_keys
 from tru.errors import UnlearningError
-from tru.evaluation.audits import Stage, vectors, win_shares
+from tru.evaluation.audits import Stage, doubling, vectors, win_shares
 from tru.evaluation.evidence import ranked
 from tru.models.base import Backbone, Embedding
 from tru.models.propagation import Inputs
@@ -62,7 +62,7 @@ class Tru:
         change = Change.between(model.data, retained)
         gamma = self.strength(model)
         inputs = Inputs.of(model.data)
-        is_reported = self.params.isolation and len(change.forgotten)
+        is_reported = self.params.isolation and len(change.forgotten) > 0
         shares = isolation.sensitivity(model, change.forgotten, inputs) if is_reported else {}
         found = _Reverse(self.params, model, retained, change, model.embed(inputs)).apply(gamma)
         if not self.params.isolation:
@@ -205,16 +205,10 @@ def _gone_gaps(practice: _Practice, known: Strength, who: np.ndarray) -> np.ndar
 
     fresh = np.stack([shares(found[-1], f"fresh {k} user") for k in range(DRAWS)])
     told = [shares(each, "user") - fresh.mean(0) for each in found]
-    classes = _doubling(np.bincount(model.data.edges[:, 0], minlength=len(who)))
+    classes = doubling(np.bincount(model.data.edges[:, 0], minlength=len(who)))
     asked = np.isfinite(told[0])
     sums = [*told, fresh.var(0, ddof=1), np.ones(len(who))]
-    return np.stack([np.bincount(classes[asked], x[asked], minlength=int(classes.max()) + 1) for x in sums])
-
-
-def _doubling(edges: np.ndarray) -> np.ndarray:
-    """Classes of nodes by their number of edges: 0 for one (or none), 1 for 2 and 3, 2 for 4 to 7, and so on."""
-    found: np.ndarray = np.log2(np.maximum(edges, 1)).astype(int)
-    return found
+    return np.stack([np.bincount(classes[asked], x[asked], minlength=int(classes.max()) + 1)[1:] for x in sums])
 
 
 def _strength(gamma: np.ndarray) -> Strength:
@@ -237,7 +231,7 @@ def _classes(stage: Stage) -> list[tuple[np.ndarray, np.ndarray, float]]:
     rests on 1 / (1/n + 1/m).
     """
     edges = np.bincount(stage.after.edges[:, 0], minlength=len(stage.after.users))
-    names = dict(zip(stage.after.users.tolist(), np.ceil(np.log2(edges + 1)).tolist(), strict=True))
+    names = dict(zip(stage.after.users.tolist(), doubling(edges).tolist(), strict=True))
     of = np.array([names.get(user, 0) for user in stage.before.users.tolist()])
     forgotten, canary = of[stage.forgotten[:, 0]], of[stage.canary[:, 0]]
     ranges, low, top = [], 1, int(of.max())
@@ -298,7 +292,7 @@ class _Reverse:
         left = np.zeros(len(data.users), dtype=bool)
         left[change.users] = ~change.emptied_users
         user = data.edges[:, 0]
-        classes = 1 + _doubling(np.bincount(user, minlength=len(left)))
+        classes = doubling(np.bincount(user, minlength=len(left)))
         kind = np.where(is_forgotten, np.where(left, 0, classes)[user], -1)
         touched = np.intersect1d(change.forgotten[:, 1], change.items[~change.emptied_items])
         found = forgotten_share(displaced["items"], bases, data.edges[:, ::-1], kind, touched, self.params.ridge)
