@@ -21,8 +21,8 @@ from tru.models.trained import TrainedModel
 from tru.settings import Settings, load_settings
 from tru.training import TrainParams, fit
 from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.calibration import calibrate
 from tru.unlearning.retrain import Retrain
-from tru.unlearning.tru import calibrate
 from tru.workspace import Workspace
 
 

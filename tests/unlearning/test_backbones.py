@@ -8,8 +8,9 @@ from tests.contracts import UnlearnerContract
 from tru.models.base import ModelParams
 from tru.training import fit
 from tru.unlearning.base import UnlearnParams
+from tru.unlearning.calibration import calibrate
 from tru.unlearning.change import Change
-from tru.unlearning.tru import Tru, calibrate
+from tru.unlearning.tru import Tru
 
 
 class OnABackbone(UnlearnerContract):
