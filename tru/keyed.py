@@ -7,6 +7,7 @@ original by its data alone and not by reshuffled dice. The mixing function is Sp
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 
 import numpy as np
 
@@ -83,6 +84,17 @@ class Ring:
         self._places = places.ravel()[order]
         self._owner = (order // points).astype(np.int64)
 
+    def only(self, stays: np.ndarray) -> Ring:
+        """The ring of those items that stay, (n,) bool, in their order: what placing them anew would give, sooner."""
+        kept = stays[self._owner]
+        part = copy(self)
+        part._places, part._owner = self._places[kept], (np.cumsum(stays) - 1)[self._owner[kept]]
+        return part
+
     def draw(self, keys: Keys) -> np.ndarray:
-        """Positions (n,) of the items drawn by ``keys``."""
-        return self._owner[np.searchsorted(self._places, keys) % len(self._places)]
+        """Positions of the items drawn by ``keys``, in their shape."""
+        wanted = keys.ravel()
+        order = np.argsort(wanted)  # in order, the search need not start anew for each: half the time
+        places = np.empty(len(wanted), dtype=np.int64)
+        places[order] = np.searchsorted(self._places, wanted[order])
+        return self._owner[places % len(self._places)].reshape(keys.shape)

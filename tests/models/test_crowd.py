@@ -31,6 +31,18 @@ def test_only_draws_of_a_removed_node_change():
     assert not np.isin(after, IDS[gone]).any()
 
 
+def test_a_part_draws_what_a_crowd_made_anew_draws():
+    stay = np.flatnonzero(np.arange(200) % 7 != 3)[::-1]  # in any order
+    connected = crowd().connected[stay] & (stay % 5 != 1)
+    part, anew = crowd().part(stay, connected), Crowd(IDS[stay], connected)
+    assert (part.ids == anew.ids).all() and (part.keys == anew.keys).all()
+    assert torch.equal(part.draw(KEYS), anew.draw(KEYS))
+    smaller = np.flatnonzero(stay > 20)
+    assert torch.equal(
+        part.part(smaller, connected[smaller]).draw(KEYS), Crowd(anew.ids[smaller], connected[smaller]).draw(KEYS)
+    )
+
+
 def test_no_draws_are_no_positions():
     assert crowd().draw(KEYS[:, :0]).shape == (200, 0)
 

@@ -23,21 +23,38 @@ class Crowd:
     Attributes:
         ids: (n,) str.
         connected: (n,) bool; only nodes with edges are drawn.
+        whole: a crowd that this one is a part of, and the (n,) positions of its nodes there; what was hashed and sorted
+            for that one need not be for this.
     """
 
     ids: np.ndarray
     connected: np.ndarray
+    whole: tuple[Crowd, np.ndarray] | None = None
     _fixed: dict[tuple[int, ...], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def keys(self) -> keyed.Keys:
         """(n,) uint64, one per id."""
-        return keyed.of_ids(self.ids)
+        if self.whole is None:
+            return keyed.of_ids(self.ids)
+        crowd, positions = self.whole
+        found: keyed.Keys = crowd.keys[positions]
+        return found
 
     @cached_property
     def _ring(self) -> tuple[np.ndarray, keyed.Ring]:
-        at = np.flatnonzero(self.connected)
-        return at, keyed.Ring(self.ids[at])
+        if self.whole is None:
+            at = np.flatnonzero(self.connected)
+            return at, keyed.Ring(self.ids[at])
+        crowd, positions = self.whole
+        there, ring = crowd._ring
+        here = np.full(len(crowd.ids), -1)
+        here[positions[self.connected]] = np.flatnonzero(self.connected)
+        return here[there[here[there] >= 0]], ring.only(here[there] >= 0)
+
+    def part(self, positions: np.ndarray, connected: np.ndarray) -> Crowd:
+        """The crowd of the nodes at some positions (m,), of which those ``connected`` (m,) have edges, as before."""
+        return Crowd(self.ids[positions], connected, (self, positions))
 
     def draw(self, keys: keyed.Keys) -> Tensor:
         """Positions, in the shape of ``keys``, of nodes with edges, about uniformly at random; one must exist."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,23 +24,27 @@ class SparseProduct:
     """
 
     def __init__(self, row: np.ndarray, column: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> None:
-        """Build the matrix from its entries (row, column, weight), each (e,)."""
+        """The matrix with the entries (row, column, weight), each (e,)."""
+        self._entries, self._shape = (row, column, weight), shape
+
+    @cached_property
+    def _compressed(self) -> tuple[Compressed, Compressed]:
+        """The matrix and its transpose. Made when first needed: not every backbone multiplies by every matrix."""
+        row, column, weight = self._entries
         order = np.lexsort((column, row))
         ends = torch.from_numpy(np.stack([row[order], column[order]]).astype(np.int64))
-        index = EdgeIndex(ends, sparse_size=shape, sort_order="row")
+        index = EdgeIndex(ends, sparse_size=self._shape, sort_order="row")
         values = torch.from_numpy(weight[order].astype(np.float32))
         (start, neighbour), _ = index.get_csr()
         (start_back, neighbour_back), places = index.get_csc()
-        self._forward = Compressed(start, neighbour, values)
-        self._backward = Compressed(start_back, neighbour_back, values if places is None else values[places])
-        self._empty = len(row) == 0
-        self._shape = shape
+        back = Compressed(start_back, neighbour_back, values if places is None else values[places])
+        return Compressed(start, neighbour, values), back
 
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, d) = matrix @ x, for x of shape (columns, d)."""
-        if self._empty:
+        if not len(self._entries[0]):
             return x.new_zeros(self._shape[0], x.shape[1])
-        product: Tensor = _Product.apply(x, self._forward, self._backward)  # type: ignore[no-untyped-call]
+        product: Tensor = _Product.apply(x, *self._compressed)  # type: ignore[no-untyped-call]
         return product
 
 
@@ -116,6 +121,19 @@ class Inputs:
                 Crowd(data.items, np.bincount(item, minlength=n_items) > 0),
             ),
         )
+
+    def part(self, data: Prepared, users: np.ndarray, items: np.ndarray) -> Inputs:
+        """:meth:`of` data that are a part of these: the same numbers, sooner.
+
+        Args:
+            data: of which no edge is new.
+            users: (n_users,) positions here of the users there.
+            items: (n_items,) the same for items.
+        """
+        found = Inputs.of(data)
+        sides = zip(self.crowds, (users, items), found.crowds, strict=True)
+        ours, theirs = (crowd.part(positions, own.connected) for crowd, positions, own in sides)
+        return replace(found, crowds=(ours, theirs))
 
 
 def _neighbour_product(data: Prepared, modality: str) -> SparseProduct:

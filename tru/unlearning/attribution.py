@@ -74,14 +74,13 @@ def non_negative_ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
     Returns:
         (g, n) weights.
     """
-    active = x.square().sum(dim=2) > 0
-    weights = torch.zeros(x.shape[:2])
-    for _ in range(ROUNDS):
-        masked = x * active[..., None]
-        weights = _ridge(masked, target, ridge)
-        if not (weights < 0).any():
+    weights = _ridge(x, target, ridge)
+    for _ in range(1, ROUNDS):
+        left = (weights < 0).any(dim=1).nonzero().squeeze(1)  # the others are solved
+        if not len(left):
             break
-        active = active & (weights > 0)
+        active = weights[left] > 0
+        weights[left] = _ridge(x[left] * active[..., None], target[left], ridge)
     return weights.clamp_min(0.0)
 
 

@@ -16,6 +16,7 @@ from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage, doubling, vectors, win_shares
 from tru.evaluation.evidence import ranked
 from tru.models.base import Embedding
+from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning.base import Strength, UnlearnParams
 from tru.unlearning.change import Change
@@ -46,7 +47,8 @@ def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
     Raises:
         UnlearningError: the model has no canaries; set ``unlearn.strength`` to a number or retrain with canaries.
     """
-    practice = _Practice(params, model, model.embed())
+    inputs = Inputs.of(model.data)
+    practice = _Practice(params, model, inputs, model.embed(inputs))
     found = _by_canaries(practice)
     return found.model_copy(update={"gone": _by_fresh_rows(practice, found)})
 
@@ -58,11 +60,13 @@ class _Practice:
     Attributes:
         params: which interventions are on.
         model: as it was trained.
+        inputs: of its data.
         ghosts: its vectors.
     """
 
     params: UnlearnParams
     model: TrainedModel
+    inputs: Inputs
     ghosts: Embedding
 
     def forget(self, pairs: np.ndarray) -> tuple[Deletion, Stage]:
@@ -70,7 +74,7 @@ class _Practice:
         data = self.model.data
         retained = replace(data, train=data.train[~pairs], canary=data.canary[~pairs])
         change = Change.between(data, retained)
-        return Deletion(self.params, self.model, retained, change, self.ghosts), Stage.of(data, retained)
+        return Deletion(self.params, self.model, retained, change, self.inputs, self.ghosts), Stage.of(data, retained)
 
 
 def _by_canaries(practice: _Practice) -> Strength:

@@ -32,16 +32,21 @@ class Deletion:
         model: before.
         retained: the data that may stay.
         change: between its data and these.
-        ghosts: vectors of everybody before.
+        inputs: of its data.
+        ghosts: vectors of everybody before; in memory only.
     """
 
     def __init__(
-        self, params: UnlearnParams, model: TrainedModel, retained: Prepared, change: Change, ghosts: Embedding
+        self,
+        params: UnlearnParams,
+        model: TrainedModel,
+        retained: Prepared,
+        change: Change,
+        inputs: Inputs,
+        ghosts: Embedding,
     ) -> None:
-        self.params, self.model, self.change = params, model, change
-        self.inputs = Inputs.of(retained)
-        self.ghosts = ghosts
-        """Vectors of everybody before; in memory only."""
+        self.params, self.model, self.change, self.ghosts = params, model, change, ghosts
+        self.inputs = inputs.part(retained, change.users, change.items)
         self.purged = structural(model, retained, change, params.neutral_rows)
         self.users, self.items = (torch.from_numpy(self.purged.arrays[side]) for side in ("users", "items"))
         self.user_shares = torch.zeros_like(self.users)

@@ -42,7 +42,7 @@ class Tru:
         inputs = Inputs.of(model.data)
         is_reported = self.params.isolation and len(change.forgotten) > 0
         shares = isolation.sensitivity(model, change.forgotten, inputs) if is_reported else {}
-        found = Deletion(self.params, model, retained, change, model.embed(inputs)).apply(gamma)
+        found = Deletion(self.params, model, retained, change, inputs, model.embed(inputs)).apply(gamma)
         if not self.params.isolation:
             found = isolation.uniform_reverse(found, _staying(change))
         return found.with_facts(
