@@ -132,7 +132,7 @@ class Run:
     def tune(self) -> int:
         """Measure all tries, then write the settings that did best."""
         code = self.run(self.tasks(self.todo(tuning.tries(self.bench.grid))), "tuning")
-        chosen = tuning.choose(self.bench, self.pantry)
+        chosen = tuning.choose(self.bench, self.pantry, tuning.known(self.given.settings))
         tuning.save(self.given.settings, chosen)
         for name in tuning.missing(self.bench.grid, chosen):
             _say(f"{name}: no setting chosen; not all tries were measured, or all failed")

@@ -48,12 +48,31 @@ def loss(metrics: Mapping[str, float]) -> float:
         return math.inf
 
 
-def choose(bench: Bench, pantry: Pantry) -> dict[str, Any]:
+def choose(bench: Bench, pantry: Pantry, known: Mapping[str, Any]) -> dict[str, Any]:
     """The best try of each method on each backbone, of those that are measured everywhere.
 
-    A method with a try that was not run yet is left out: fewer tries would not be fair.
+    A method with a try that was not run yet is left out: fewer tries would not be fair. Where none was run here, what is
+    known stays.
+
+    Args:
+        bench: what every process of a run knows.
+        pantry: where the tries are.
+        known: chosen before, maybe on another machine; it counts if it was chosen in the same way.
     """
-    spec, methods = bench.grid.tuning, dict[str, Any]()
+    spec = bench.grid.tuning
+    way = {
+        "criterion": CRITERION,
+        "regimes": spec.regimes,
+        "fraction": spec.fraction,
+        "seed": spec.seed,
+        "data_md5": {dataset: pantry.stock(dataset) for dataset in spec.datasets},
+    }
+    is_alike = {name: known.get(name) for name in way} == way
+    methods: dict[str, Any] = {
+        method: {b: row for b, row in rows.items() if b in spec.backbones and row["settings"] in spec.tries[method]}
+        for method, rows in (known["methods"] if is_alike else {}).items()
+        if method in spec.tries
+    }
     for method, settings in spec.tries.items():
         for backbone in spec.backbones:
             found = [_losses(bench, pantry, backbone, f"{method}#{k}") for k in range(len(settings))]
@@ -64,16 +83,8 @@ def choose(bench: Bench, pantry: Pantry) -> dict[str, Any]:
             if math.isfinite(means[best]):
                 said = [round(mean, 5) if math.isfinite(mean) else None for mean in means]
                 row = {"settings": settings[best], "loss": said[best], "tries": len(said), "losses": said}
-                methods.setdefault(method, {})[backbone] = row
-    return {
-        "criterion": CRITERION,
-        "regimes": spec.regimes,
-        "fraction": spec.fraction,
-        "seed": spec.seed,
-        "data_md5": {dataset: pantry.stock(dataset) for dataset in spec.datasets},
-        "commit": bench.commit,
-        "methods": methods,
-    }
+                methods.setdefault(method, {})[backbone] = {**row, "commit": bench.commit}
+    return {**way, "methods": methods}
 
 
 def _losses(bench: Bench, pantry: Pantry, backbone: str, method: str) -> list[float | None]:
@@ -81,6 +92,12 @@ def _losses(bench: Bench, pantry: Pantry, backbone: str, method: str) -> list[fl
     cells = [cell for cell in tries(bench.grid) if cell.place.backbone == backbone and cell.method == method]
     records = [results.read(bench.folder, bench.cell_id(pantry, cell)) for cell in cells]
     return [None if record is None else loss(record["metrics"]) for record in records]
+
+
+def known(file: Path) -> dict[str, Any]:
+    """What :func:`save` wrote; nothing before."""
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return found
 
 
 def save(file: Path, chosen: Mapping[str, Any]) -> None:

@@ -163,6 +163,13 @@ def test_tuning_takes_the_lowest_loss(asked, tmp_path):
     assert cells.load_settings(tmp_path / "settings.json") == {"tru": {"mgcn": row["settings"]}}
     assert not (tmp_path / "results.parquet").exists()
 
+    elsewhere = [*asked, "--cache", str(tmp_path / "empty"), "--only", "backbone=nobody"]
+    assert main(["tune", *elsewhere]) == 0  # what was chosen on another machine stays
+    assert json.loads((tmp_path / "settings.json").read_text()) == said
+    (tmp_path / "settings.json").write_text(json.dumps({**said, "seed": 5}))
+    assert main(["tune", *elsewhere]) == 0  # but not if it was chosen in another way
+    assert json.loads((tmp_path / "settings.json").read_text())["methods"] == {}
+
 
 def test_the_loss_is_two_sided_in_what_is_forgotten():
     assert tuning.loss({"relative/ndcg@20": 1.3, "ks": 0.1, "distance/membership_auc": 0.02}) == pytest.approx(0.12)
