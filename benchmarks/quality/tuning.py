@@ -51,8 +51,7 @@ def loss(metrics: Mapping[str, float]) -> float:
 def choose(bench: Bench, pantry: Pantry, known: Mapping[str, Any]) -> dict[str, Any]:
     """The best try of each method on each backbone, of those that are measured everywhere.
 
-    A method with a try that was not run yet is left out: fewer tries would not be fair. Where none was run here, what is
-    known stays.
+    A method with a try that was not run yet is left out, or keeps what is known: fewer tries would not be fair.
 
     Args:
         bench: what every process of a run knows.
