@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "report":
             from benchmarks.quality import report  # Matplotlib takes a second
 
-            report.write(given.results, given.docs, load_grid(given.grid))
+            report.write(given.results, given.docs, load_grid(given.grid), tuning.known(given.settings))
             return 0
         run = Run(given)
         commands = {"run": run.measure, "drift": run.measure, "tune": run.tune, "gather": run.collect}

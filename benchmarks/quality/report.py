@@ -5,8 +5,9 @@ The grid says only what should be there, so that what is missing can be shown as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,13 +44,14 @@ PICTURES = {
 }
 
 
-def write(file: Path, docs: Path, grid: Grid) -> None:
+def write(file: Path, docs: Path, grid: Grid, chosen: Mapping[str, Any]) -> None:
     """Write the page and its pictures.
 
     Args:
         file: the results.
         docs: folder of the page; pictures go to ``figures`` in it.
         grid: what should be there.
+        chosen: the rivals' settings, as :func:`benchmarks.quality.tuning.known` reads them.
 
     Raises:
         DataError: there are no results.
@@ -57,7 +59,7 @@ def write(file: Path, docs: Path, grid: Grid) -> None:
     frame = results.load(file)
     found = Results(frame)
     made = figures.draw(found, docs / "figures")
-    page = Page(found, grid, frame)
+    page = Page(found, grid, frame, chosen)
     words = "\n".join(page.lines({name: path.relative_to(docs) for name, path in made.items()}))
     docs.mkdir(parents=True, exist_ok=True)
     beside = docs / "results.md.new"
@@ -68,8 +70,8 @@ def write(file: Path, docs: Path, grid: Grid) -> None:
 class Page:
     """The page, section by section."""
 
-    def __init__(self, found: Results, grid: Grid, frame: pd.DataFrame) -> None:
-        self.found, self.grid, self.frame = found, grid, frame
+    def __init__(self, found: Results, grid: Grid, frame: pd.DataFrame, chosen: Mapping[str, Any]) -> None:
+        self.found, self.grid, self.frame, self.chosen = found, grid, frame, chosen
         expected = dict.fromkeys((p.backbone, p.dataset, p.regime, p.fraction) for p in places(grid))
         self.expected: list[Spot] = list(dict.fromkeys([*expected, *found.spots()]))
         self.spots = [spot for spot in self.expected if found.methods(spot)]
@@ -91,6 +93,7 @@ class Page:
             self.backbones,
             self.targets,
             self.matches,
+            self.settings,
             self.methods,
             self.ablations,
             self.nights,
@@ -201,6 +204,32 @@ class Page:
         )
         methods = dict.fromkeys(m for spot in self.spots for m in [TRU, NOISE, *self.found.rivals(spot)])
         yield self._source(self.spots, [*methods])
+
+    def settings(self) -> Iterator[str]:
+        """What the rivals were set to, and what else was tried."""
+        yield "## Settings of the rivals"
+        yield ""
+        if not self.chosen.get("methods"):
+            yield "None were chosen: each method had its defaults."
+            return
+        where = ", ".join(f"{name} {md5}" for name, md5 in self.chosen["data_md5"].items())
+        yield (
+            "Each rival got the same number of tries on each backbone, on validation rows, with an original and a draw "
+            f"of forgotten subjects that are reported nowhere (seed {self.chosen['seed']}; "
+            f"{', '.join(self.chosen['regimes'])}; {self.chosen['fraction']}). What did best there is used on all data "
+            f"sets. Loss: {self.chosen['criterion']}. TRU was given no settings; its strength it finds itself, for "
+            "each original, without anything that is to be forgotten."
+        )
+        rows, commits = [], set()
+        for method, found in self.chosen["methods"].items():
+            for backbone, row in found.items():
+                words = row["settings"].get("rivals", {}).get(method, row["settings"])
+                losses = (MISSING if loss is None else f"{loss:.3f}" for loss in row["losses"])
+                settings = ", ".join(f"{name} {value:g}" for name, value in words.items())
+                rows.append([method, backbone, settings, f"{row['loss']:.3f}", " ".join(losses)])
+                commits.add(row["commit"])
+        yield from table(["rival", "backbone", "chosen", "its loss", "of all tries"], rows)
+        yield f"\n<sub>commit {', '.join(sorted(commits))} · data md5 {where}</sub>"
 
     def methods(self) -> Iterator[str]:
         """All methods at each spot."""

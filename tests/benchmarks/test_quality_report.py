@@ -120,6 +120,25 @@ def test_when_a_retrain_is_due():
     assert (due(nights).night, due(nights).share) == (10, 0.1)
 
 
+CHOSEN = {
+    "criterion": "the nearer the better",
+    "regimes": ["user"],
+    "fraction": 0.05,
+    "seed": 100,
+    "data_md5": {"toy": "d0.dir"},
+    "methods": {
+        "ssd": {
+            "mgcn": {
+                "settings": {"rivals": {"ssd": {"dampening": 0.1, "batch": 8}}},
+                "loss": 0.25,
+                "losses": [0.5, None, 0.25],
+                "commit": "def5678",
+            }
+        }
+    },
+}
+
+
 def test_the_page_has_numbers_sources_failures_and_what_is_missing(tmp_path):
     parts = [
         *rows("tru", usual(speedup=150.0, cpu_seconds=(0.2, 0.3, 0.4))),
@@ -132,7 +151,7 @@ def test_the_page_has_numbers_sources_failures_and_what_is_missing(tmp_path):
     file = tmp_path / "results.parquet"
     frame = pd.DataFrame(parts, columns=COLUMNS)
     frame.to_parquet(file)
-    write(file, tmp_path / "docs", GRID)
+    write(file, tmp_path / "docs", GRID, CHOSEN)
     page = (tmp_path / "docs" / "results.md").read_text()
     assert "commit abc1234 · data md5 toy d0.dir · seeds 0, 1, 2" in page
     assert "| mgcn | toy | user | 0.05 | 3 | 1.000 ≥ 0.990 **met** |" in page
@@ -140,19 +159,22 @@ def test_the_page_has_numbers_sources_failures_and_what_is_missing(tmp_path):
     assert "| ssd | failed | failed |" in page and "| mgcn | toy | user | 0.05 | ssd | 3 | 0 |" in page
     assert "| mgcn | toy | user | 0.05 | tru/no-gate | 0 | 2 |" in page
     assert "0.1000 / 0.6000 cut / 0.0300 **best**" in page
+    assert "| ssd | mgcn | dampening 0.1, batch 8 | 0.250 | 0.500 missing 0.250 |" in page
+    assert "commit def5678 · data md5 toy d0.dir" in page
     for name in ("trade-off", "ablation", "drift", "time"):
         assert (tmp_path / "docs" / "figures" / f"{name}.svg").stat().st_size > 1000
         assert f"figures/{name}.svg" in page
     first = (tmp_path / "docs" / "figures" / "time.svg").read_bytes()
-    write(file, tmp_path / "docs", GRID)
+    write(file, tmp_path / "docs", GRID, CHOSEN)
     assert (tmp_path / "docs" / "figures" / "time.svg").read_bytes() == first
 
 
 def test_a_page_without_any_result_says_so(tmp_path):
     results.merge(tmp_path / "results.parquet", [])
-    write(tmp_path / "results.parquet", tmp_path, GRID)
+    write(tmp_path / "results.parquet", tmp_path, GRID, {})
     page = (tmp_path / "results.md").read_text()
     assert "Measured: 0 of 1 places" in page and "Not measured at all: mgcn on toy, user, 5%." in page
+    assert "None were chosen" in page
     assert "nothing measured yet" in page and "figures/" not in page
 
 
