@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 from tru import keyed
 from tru.data.prepare import pair_keys
 from tru.errors import UnlearningError
-from tru.evaluation.audits import Stage, doubling, vectors, win_shares
+from tru.evaluation.audits import Scores, Stage, doubling, haunted, win_shares
 from tru.evaluation.evidence import ranked
 from tru.models.base import Embedding
 from tru.models.propagation import Inputs
@@ -96,7 +96,7 @@ def _by_canaries(practice: _Practice) -> Strength:
     classes = _classes(stage)
 
     def gaps(gamma: np.ndarray) -> np.ndarray:
-        scores = vectors(reverse.apply(_strength(gamma)), stage)
+        scores = _scores(reverse.apply(_strength(gamma)), reverse, stage)
         forgotten, canary = (
             np.stack([win_shares(scores, stage, pairs, stage.after.popularity), ranked(scores, stage, pairs)[0]])
             for pairs in (stage.forgotten, stage.canary)
@@ -149,7 +149,7 @@ def _gone_gaps(practice: _Practice, known: Strength, who: np.ndarray) -> np.ndar
         """(n_users,) mean win share of each user's pairs, scored from the rows of that salt; NaN without any."""
         users = found.arrays["users"].copy()
         users[who] = model.recipe.user_rows(names, users.shape[1], salt)
-        scores = vectors(replace(found, arrays={**found.arrays, "users": users}), stage)
+        scores = _scores(replace(found, arrays={**found.arrays, "users": users}), reverse, stage)
         wins = win_shares(scores, stage, pairs, stage.after.popularity)
         usable = np.isfinite(wins)
         count, total = (np.bincount(pairs[usable, 0], x, minlength=len(who)) for x in (None, wins[usable]))
@@ -161,6 +161,11 @@ def _gone_gaps(practice: _Practice, known: Strength, who: np.ndarray) -> np.ndar
     asked = np.isfinite(told[0])
     sums = [*told, fresh.var(0, ddof=1), np.ones(len(who))]
     return np.stack([np.bincount(classes[asked], x[asked], minlength=int(classes.max()) + 1)[1:] for x in sums])
+
+
+def _scores(found: TrainedModel, reverse: Deletion, stage: Stage) -> Scores:
+    """Everybody's vectors after the reverse, on its graph as it lies there: nobody is missing, no phantom joins it."""
+    return haunted(found, stage).scores(reverse.inputs)
 
 
 def _strength(gamma: np.ndarray) -> Strength:
