@@ -9,6 +9,7 @@ tables only rows of touched nodes (design: tru.md, step 3). Computed and reporte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -25,8 +26,8 @@ from tru.models.trained import TrainedModel
 
 SHARE = 0.95
 SAMPLE = 1024
-"""Pairs per gradient. Two further retain gradients moved no layer's share by more than .04, and chose the same layers
-(docs/log.md)."""
+"""Pairs of a keyed sample. The retained pairs are sampled three times, all in one gradient: on small data one sample
+leaves rows out, and a gradient costs what propagation costs, however many pairs there are."""
 STEPS, RATE = 20, 1e-3
 """Adam steps of the uniform reverse, and their learning rate."""
 
@@ -44,8 +45,8 @@ def sensitivity(model: TrainedModel, forgotten: np.ndarray, inputs: Inputs) -> d
     names = [name for name, _ in module.named_parameters()]
     n = len(data.items)
     kept = data.edges[~np.isin(data.edges @ [n, 1], forgotten @ [n, 1])]
-    forget = _gradient(module, inputs, data, forgotten, 0)
-    retain = _gradient(module, inputs, data, kept, 1)
+    forget = _gradient(module, inputs, data, forgotten, [0])
+    retain = _gradient(module, inputs, data, kept, [1, 2, 3])
     kappa: dict[str, float] = {}
     for k, name in enumerate(names):
         fisher = retain[k].square()
@@ -96,18 +97,29 @@ def uniform_reverse(model: TrainedModel, forgotten: np.ndarray) -> TrainedModel:
     return replace(model, arrays={name: value.detach().numpy() for name, value in module.named_parameters()})
 
 
-def _batch(data: Prepared, pairs: np.ndarray, keys: np.ndarray) -> Batch:
-    """A sample of pairs, each with a negative among the items that have edges; both decided by the pairs' keys."""
-    at = np.argsort(keys, kind="stable")[:SAMPLE]
+def _batch(data: Prepared, pairs: np.ndarray, *keys: np.ndarray) -> Batch:
+    """Samples of pairs, each with a negative among the items that have edges; all decided by the pairs' keys.
+
+    Args:
+        data: for the negatives.
+        pairs: (p, 2) to sample from.
+        keys: (p,) for each sample, which becomes a chunk of the batch.
+    """
     connected = np.flatnonzero(data.popularity > 0)
-    negatives = connected[(keyed.uniform(keyed.mix(keys[at], 1)) * len(connected)).astype(np.int64)]
-    ends = [torch.from_numpy(x) for x in (pairs[at, 0], pairs[at, 1], negatives)]
-    return Batch(ends[0], ends[1], ends[2], chunks=[len(at)])
+    parts = []
+    for key in keys:
+        at = np.argsort(key, kind="stable")[:SAMPLE]
+        negatives = connected[(keyed.uniform(keyed.mix(key[at], 1)) * len(connected)).astype(np.int64)]
+        parts.append(np.column_stack([pairs[at], negatives]))
+    ends = [torch.from_numpy(x) for x in np.ascontiguousarray(np.concatenate(parts).T)]
+    return Batch(ends[0], ends[1], ends[2], chunks=[len(part) for part in parts])
 
 
-def _gradient(module: torch.nn.Module, inputs: Inputs, data: Prepared, pairs: np.ndarray, draw: int) -> list[Tensor]:
-    """Gradients of the training loss on a keyed sample of pairs."""
-    keys = keyed.mix(np.arange(len(pairs), dtype=np.uint64), keyed.of_word("isolation"), draw)
+def _gradient(
+    module: torch.nn.Module, inputs: Inputs, data: Prepared, pairs: np.ndarray, draws: Sequence[int]
+) -> list[Tensor]:
+    """Gradients of the training loss on keyed samples of pairs, all in one batch."""
+    own, word = np.arange(len(pairs), dtype=np.uint64), keyed.of_word("isolation")
     module.zero_grad()
-    loss = cast(Backbone, module).loss(inputs, _batch(data, pairs, keys))
+    loss = cast(Backbone, module).loss(inputs, _batch(data, pairs, *(keyed.mix(own, word, draw) for draw in draws)))
     return [g.detach() for g in torch.autograd.grad(loss, list(module.parameters()))]
