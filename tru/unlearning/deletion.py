@@ -108,9 +108,11 @@ class Deletion:
 
     def _gate(self, users: Tensor, reversed_users: Tensor, items: Tensor, patch: Tensor) -> Tensor:
         """The fusion gate's change of the users' served vectors."""
-        now, then = self._embed(users, items), self._embed(reversed_users, items)
         pairs = self.change.forgotten
         stays = where(pairs[:, 0], self.change.users, self.change.emptied_users)
+        if not (stays >= 0).any():
+            return torch.zeros_like(patch)
+        now, then = self._embed(users, items), self._embed(reversed_users, items)
         ghosts = self.ghosts.items.clone()  # items that are gone keep their last vector, as something to move away from
         ghosts[torch.from_numpy(self.change.items)] = now.items
         pairs = np.stack([stays, pairs[:, 1]], axis=1)[stays >= 0]
