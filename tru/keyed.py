@@ -7,7 +7,6 @@ original by its data alone and not by reshuffled dice. The mixing function is Sp
 from __future__ import annotations
 
 import hashlib
-from copy import copy
 
 import numpy as np
 
@@ -68,33 +67,3 @@ def _splitmix(x: Keys) -> Keys:
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: Keys = x ^ (x >> np.uint64(31))
     return mixed
-
-
-class Ring:
-    """Consistent hashing: a draw of an item that changes only where the drawn item itself was removed.
-
-    Every item owns ``points`` places on a ring of 2^64; a draw takes the owner of the next place. With 64 points per
-    item the shares differ by about 1/8 from uniform.
-    """
-
-    def __init__(self, ids: np.ndarray, points: int = 64) -> None:
-        """Place the items, given by their string ids (n,), on the ring."""
-        places = mix(of_ids(ids)[:, None], np.arange(points, dtype=np.uint64)[None, :])
-        order = np.argsort(places, axis=None, kind="stable")
-        self._places = places.ravel()[order]
-        self._owner = (order // points).astype(np.int64)
-
-    def only(self, stays: np.ndarray) -> Ring:
-        """The ring of those items that stay, (n,) bool, in their order: what placing them anew would give, sooner."""
-        kept = stays[self._owner]
-        part = copy(self)
-        part._places, part._owner = self._places[kept], (np.cumsum(stays) - 1)[self._owner[kept]]
-        return part
-
-    def draw(self, keys: Keys) -> np.ndarray:
-        """Positions of the items drawn by ``keys``, in their shape."""
-        wanted = keys.ravel()
-        order = np.argsort(wanted)  # in order, the search need not start anew for each: half the time
-        places = np.empty(len(wanted), dtype=np.int64)
-        places[order] = np.searchsorted(self._places, wanted[order])
-        return self._owner[places % len(self._places)].reshape(keys.shape)

@@ -26,6 +26,7 @@ from tru.errors import DataError, ModelError
 from tru.evaluation.metrics import rank_metrics
 from tru.models.base import Backbone, Batch, ModelParams, Rows, builder
 from tru.models.propagation import Inputs
+from tru.models.ring import Ring
 from tru.models.trained import Recipe, TrainedModel
 from tru.params import Params
 
@@ -155,7 +156,7 @@ class _Loop:
         self.edges = data.edges
         self.keys = pair_keys(data.users, data.items, self.edges, recipe.seed)
         connected = np.flatnonzero(data.popularity > 0)
-        self.connected, self.ring = connected, keyed.Ring(data.items[connected])
+        self.connected, self.ring = connected, Ring(data.items[connected])
         self.progress = _Progress()
         self.best: dict[str, np.ndarray] = {}
 

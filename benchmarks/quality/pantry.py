@@ -40,7 +40,9 @@ CODE = (
     "tru.keyed",
     "tru.data.prepare",
     "tru.models.base",
+    "tru.models.crowd",
     "tru.models.propagation",
+    "tru.models.ring",
     "tru.models.trained",
     "tru.training",
 )

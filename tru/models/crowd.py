@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tru import keyed
+from tru.models.ring import Ring
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class Crowd:
         return found
 
     @cached_property
-    def _ring(self) -> tuple[np.ndarray, keyed.Ring]:
+    def _ring(self) -> tuple[np.ndarray, Ring]:
         if self.whole is None:
             at = np.flatnonzero(self.connected)
-            return at, keyed.Ring(self.ids[at])
+            return at, Ring(self.ids[at])
         crowd, positions = self.whole
         there, ring = crowd._ring
         here = np.full(len(crowd.ids), -1)

@@ -14,6 +14,7 @@ import torch
 from tru import keyed
 from tru.data.prepare import Prepared, pair_keys
 from tru.models.base import Batch
+from tru.models.ring import Ring
 from tru.models.trained import Recipe
 from tru.training import CHUNK
 
@@ -34,7 +35,7 @@ class Lessons:
         self.pairs, self._epochs = pairs, recipe.epochs
         self._keys = pair_keys(data.users, data.items, pairs, keyed.of_word(word), recipe.seed)
         self._connected = np.flatnonzero(data.popularity > 0)
-        self._ring = keyed.Ring(data.items[self._connected])
+        self._ring = Ring(data.items[self._connected])
 
     def draw(self, step: int, most: int) -> Batch:
         """A sample of ``most`` pairs, or all of them in another order; each step has one of its own."""
