@@ -259,9 +259,10 @@ class Page:
         names = [f"{TRU}/{name}" for name in self.grid.ablations]
         tallies, rows = [], []
         for name in names:
-            words = [tables.earned(self.found, spot, name, c).word for spot in self.spots for c in CRITERIA]
+            spots = [spot for spot in self.spots if name in self._expected(spot)]
+            words = [tables.earned(self.found, spot, name, c).word for spot in spots for c in CRITERIA]
             tallies.append([name, *(str(words.count(w)) for w in ("earns", "no difference", "harms", "missing"))])
-            for spot in self.spots:
+            for spot in spots:
                 parts = [tables.earned(self.found, spot, name, c) for c in CRITERIA]
                 if all(part.word == MISSING for part in parts):
                     continue
