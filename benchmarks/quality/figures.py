@@ -114,7 +114,7 @@ def _legend(figure: Figure | None, colours: dict[str, str], regimes: Sequence[st
         Line2D([], [], marker=_marker(r), linestyle="", color="none", markeredgecolor="black", label=r) for r in regimes
     ]
     if figure is not None:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
 
 
 def _figure(axes: Axes | None) -> Figure | None:
