@@ -113,17 +113,20 @@ class Page:
     # -- sections -----------------------------------------------------------------------------------------------------
 
     def summary(self) -> Iterator[str]:
-        """The two sentences that a reader in a hurry wants."""
+        """What a reader in a hurry wants."""
         yield "## In short"
         yield ""
         yield f"- Measured: {len(self.spots)} of {len(self.expected)} places; the rest is listed at the end."
         words = [target.word for spot in self.spots for target in tables.targets(self.found, spot)]
         yield f"- Targets of TRU: {_tally(words, ('met', 'FAILED', 'missing'))}."
         whole = [spot for spot in self.spots if self._rivals(spot)[0] == self._rivals(spot)[1]]
+        together: list[str] = []
         for letter, (name, _) in CRITERIA.items():
             words = [tables.match(self.found, spot, letter).word for spot in whole]
+            together += words
             where = f"{len(whole)} places where every rival was measured"
             yield f"- TRU against its approximate rivals, ({letter}) {name}, {where}: {self._quota(words)}."
+        yield f"- All three together, {len(together)} cells: {self._quota(together)}."
 
     def _rivals(self, spot: Spot) -> tuple[int, int]:
         """How many approximate rivals were measured with all seeds, and how many there are."""
