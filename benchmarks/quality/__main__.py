@@ -132,7 +132,7 @@ class Run:
     def tune(self) -> int:
         """Measure all tries, then write the settings that did best."""
         code = self.run(self.tasks(self.todo(tuning.tries(self.bench.grid))), "tuning")
-        chosen = tuning.choose(self.bench, self.pantry, tuning.known(self.given.settings))
+        chosen = tuning.choose(self.bench, self.pantry, cells.load_tuning(self.given.settings))
         tuning.save(self.given.settings, chosen)
         for name in tuning.missing(self.bench.grid, chosen):
             _say(f"{name}: no setting chosen; not all tries were measured, or all failed")
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "report":
             from benchmarks.quality import report  # Matplotlib takes a second
 
-            report.write(given.results, given.docs, load_grid(given.grid), tuning.known(given.settings))
+            report.write(given.results, given.docs, load_grid(given.grid), cells.load_tuning(given.settings))
             return 0
         run = Run(given)
         commands = {"run": run.measure, "drift": run.measure, "tune": run.tune, "gather": run.collect}

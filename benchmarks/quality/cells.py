@@ -20,7 +20,7 @@ from benchmarks.quality.grid import NOISE, ORIGINAL, REFERENCE, YARDSTICKS, Cell
 from benchmarks.quality.pantry import Pantry, digest
 from tru.data.forget import ForgetSet, simulate
 from tru.data.prepare import Prepared
-from tru.errors import UnlearningError
+from tru.errors import DataError, UnlearningError
 from tru.evaluation.audits import Stage, ks_distance
 from tru.evaluation.evidence import Evidence, observe
 from tru.evaluation.metrics import rank_metrics
@@ -278,11 +278,24 @@ def metric_name(name: str) -> str:
     return re.sub(r"[^\w\-. :/@]", "", name)
 
 
-def load_settings(file: Path) -> Settings:
-    """The tuned settings; none before ``tune`` has run."""
+def load_tuning(file: Path) -> dict[str, Any]:
+    """What ``tune`` wrote: how settings were chosen, and which; empty before it has run.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     if not file.exists():
         return {}
-    said = json.loads(file.read_text())["methods"]
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:
+        raise DataError(f"{file} is damaged. Restore it from git, or remove it and run `tune`.") from error
+    return found
+
+
+def load_settings(file: Path) -> Settings:
+    """The tuned settings; none before ``tune`` has run."""
+    said = load_tuning(file).get("methods", {})
     return {method: {b: row["settings"] for b, row in per.items()} for method, per in said.items()}
 
 

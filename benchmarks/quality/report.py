@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.quality import figures, results, tables
+from benchmarks.quality import figures, results, tables, tuning
 from benchmarks.quality.grid import NOISE, ORIGINAL, REFERENCE, YARDSTICKS, Grid, Place, courses, places
 from benchmarks.quality.markdown import MISSING, folded, number, plain, signed, table
 from benchmarks.quality.tables import CRITERIA, SPOT, TRU, Night, Results, Spot, Target
@@ -51,7 +51,7 @@ def write(file: Path, docs: Path, grid: Grid, chosen: Mapping[str, Any]) -> None
         file: the results.
         docs: folder of the page; pictures go to ``figures`` in it.
         grid: what should be there.
-        chosen: the rivals' settings, as :func:`benchmarks.quality.tuning.known` reads them.
+        chosen: the rivals' settings, as :func:`benchmarks.quality.cells.load_tuning` reads them.
 
     Raises:
         DataError: there are no results.
@@ -209,30 +209,8 @@ class Page:
         yield self._source(self.spots, [*methods])
 
     def settings(self) -> Iterator[str]:
-        """What the rivals were set to, and what else was tried."""
-        yield "## Settings of the rivals"
-        yield ""
-        if not self.chosen.get("methods"):
-            yield "None were chosen: each method had its defaults."
-            return
-        where = ", ".join(f"{name} {md5}" for name, md5 in self.chosen["data_md5"].items())
-        yield (
-            "Each rival got the same number of tries on each backbone, on validation rows, with an original and a draw "
-            f"of forgotten subjects that are reported nowhere (seed {self.chosen['seed']}; "
-            f"{', '.join(self.chosen['regimes'])}; {self.chosen['fraction']}). What did best there is used on all data "
-            f"sets. Loss: {self.chosen['criterion']}. TRU was given no settings; its strength it finds itself, for "
-            "each original, without anything that is to be forgotten."
-        )
-        rows, commits = [], set()
-        for method, found in self.chosen["methods"].items():
-            for backbone, row in found.items():
-                words = row["settings"].get("rivals", {}).get(method, row["settings"])
-                losses = (MISSING if loss is None else f"{loss:.3f}" for loss in row["losses"])
-                settings = ", ".join(f"{name} {value:g}" for name, value in words.items())
-                rows.append([method, backbone, settings, f"{row['loss']:.3f}", " ".join(losses)])
-                commits.add(row["commit"])
-        yield from table(["rival", "backbone", "chosen", "its loss", "of all tries"], rows)
-        yield f"\n<sub>commit {', '.join(sorted(commits))} · data md5 {where}</sub>"
+        """What the rivals were set to."""
+        return tuning.lines(self.chosen)
 
     def methods(self) -> Iterator[str]:
         """All methods at each spot."""

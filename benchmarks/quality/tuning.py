@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.quality import results
 from benchmarks.quality.cells import Bench
 from benchmarks.quality.grid import Cell, Grid, Place
+from benchmarks.quality.markdown import MISSING, table
 from benchmarks.quality.pantry import Pantry, write_whole
 
 CRITERION = "max(0, 1 - relative ndcg@20) + ks + |membership_auc - retrained|, on validation; mean, lowest wins"
@@ -67,13 +68,12 @@ def choose(bench: Bench, pantry: Pantry, known: Mapping[str, Any]) -> dict[str, 
         "data_md5": {dataset: pantry.stock(dataset) for dataset in spec.datasets},
     }
     is_alike = {name: known.get(name) for name in way} == way
-    methods: dict[str, Any] = {
-        method: {b: row for b, row in rows.items() if b in spec.backbones and row["settings"] in spec.tries[method]}
-        for method, rows in (known["methods"] if is_alike else {}).items()
-        if method in spec.tries
-    }
+    methods: dict[str, Any] = {}
     for method, settings in spec.tries.items():
         for backbone in spec.backbones:
+            before = known["methods"].get(method, {}).get(backbone) if is_alike else None
+            if before and before["settings"] in settings and before["tries"] == len(settings):
+                methods.setdefault(method, {})[backbone] = before
             found = [_losses(bench, pantry, backbone, f"{method}#{k}") for k in range(len(settings))]
             if any(None in losses for losses in found):
                 continue
@@ -93,12 +93,6 @@ def _losses(bench: Bench, pantry: Pantry, backbone: str, method: str) -> list[fl
     return [None if record is None else loss(record["metrics"]) for record in records]
 
 
-def known(file: Path) -> dict[str, Any]:
-    """What :func:`save` wrote; nothing before."""
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    return found
-
-
 def save(file: Path, chosen: Mapping[str, Any]) -> None:
     """Write the file that is committed."""
     write_whole(file, json.dumps(chosen, indent=2) + "\n")
@@ -108,3 +102,30 @@ def missing(grid: Grid, chosen: Mapping[str, Any]) -> Sequence[str]:
     """Methods without a chosen setting on some backbone."""
     wanted = [(method, backbone) for method in grid.tuning.tries for backbone in grid.tuning.backbones]
     return [f"{m} on {b}" for m, b in wanted if b not in chosen["methods"].get(m, {})]
+
+
+def lines(chosen: Mapping[str, Any]) -> Iterator[str]:
+    """The results page's section on what the rivals were set to, and what else was tried."""
+    yield "## Settings of the rivals"
+    yield ""
+    if not chosen.get("methods"):
+        yield "None were chosen: each method had its defaults."
+        return
+    where = ", ".join(f"{name} {md5}" for name, md5 in chosen["data_md5"].items())
+    yield (
+        "Each rival got the same number of tries on each backbone, on validation rows, with an original and a draw "
+        f"of forgotten subjects that are reported nowhere (seed {chosen['seed']}; "
+        f"{', '.join(chosen['regimes'])}; {chosen['fraction']}). What did best there is used on all data "
+        f"sets. Loss: {chosen['criterion']}. TRU was given no settings; its strength it finds itself, for "
+        "each original, without anything that is to be forgotten."
+    )
+    rows, commits = [], set()
+    for method, found in chosen["methods"].items():
+        for backbone, row in found.items():
+            words = row["settings"].get("rivals", {}).get(method, row["settings"])
+            losses = (MISSING if loss is None else f"{loss:.3f}" for loss in row["losses"])
+            settings = ", ".join(f"{name} {value:g}" for name, value in words.items())
+            rows.append([method, backbone, settings, f"{row['loss']:.3f}", " ".join(losses)])
+            commits.add(row["commit"])
+    yield from table(["rival", "backbone", "chosen", "its loss", "of all tries"], rows)
+    yield f"\n<sub>commit {', '.join(sorted(commits))} · data md5 {where}</sub>"

@@ -169,6 +169,16 @@ def test_tuning_takes_the_lowest_loss(asked, tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps({**said, "seed": 5}))
     assert main(["tune", *elsewhere]) == 0  # but not if it was chosen in another way
     assert json.loads((tmp_path / "settings.json").read_text())["methods"] == {}
+    said["methods"]["tru"]["mgcn"]["tries"] = 1
+    (tmp_path / "settings.json").write_text(json.dumps(said))
+    assert main(["tune", *elsewhere]) == 0  # nor from fewer tries
+    assert json.loads((tmp_path / "settings.json").read_text())["methods"] == {}
+
+
+def test_damaged_settings_are_told(asked, tmp_path):
+    (tmp_path / "settings.json").write_text('{"methods": ')
+    with pytest.raises(SystemExit, match=r"settings\.json is damaged\. Restore it from git"):
+        main(["run", *asked])
 
 
 def test_the_loss_is_two_sided_in_what_is_forgotten():

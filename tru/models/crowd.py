@@ -51,7 +51,8 @@ class Crowd:
         there, ring = crowd._ring
         here = np.full(len(crowd.ids), -1)
         here[positions[self.connected]] = np.flatnonzero(self.connected)
-        return here[there[here[there] >= 0]], ring.only(here[there] >= 0)
+        at = here[there]
+        return at[at >= 0], ring.only(at >= 0)
 
     def part(self, positions: np.ndarray, connected: np.ndarray) -> Crowd:
         """The crowd of the nodes at some positions (m,), of which those ``connected`` (m,) have edges, as before."""

@@ -131,9 +131,9 @@ class Inputs:
             items: (n_items,) the same for items.
         """
         found = Inputs.of(data)
-        sides = zip(self.crowds, (users, items), found.crowds, strict=True)
-        ours, theirs = (crowd.part(positions, own.connected) for crowd, positions, own in sides)
-        return replace(found, crowds=(ours, theirs))
+        user_crowd = self.crowds[0].part(users, found.crowds[0].connected)
+        item_crowd = self.crowds[1].part(items, found.crowds[1].connected)
+        return replace(found, crowds=(user_crowd, item_crowd))
 
 
 def _neighbour_product(data: Prepared, modality: str) -> SparseProduct:

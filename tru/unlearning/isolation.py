@@ -27,7 +27,7 @@ from tru.models.trained import TrainedModel
 SHARE = 0.95
 SAMPLE = 1024
 """Pairs of a keyed sample. The retained pairs are sampled three times, all in one gradient: on small data one sample
-leaves rows out, and a gradient costs what propagation costs, however many pairs there are."""
+leaves rows out, and most of what a gradient costs is propagation, however many pairs there are."""
 STEPS, RATE = 20, 1e-3
 """Adam steps of the uniform reverse, and their learning rate."""
 
@@ -111,7 +111,7 @@ def _batch(data: Prepared, pairs: np.ndarray, *keys: np.ndarray) -> Batch:
         at = np.argsort(key, kind="stable")[:SAMPLE]
         negatives = connected[(keyed.uniform(keyed.mix(key[at], 1)) * len(connected)).astype(np.int64)]
         parts.append(np.column_stack([pairs[at], negatives]))
-    ends = [torch.from_numpy(x) for x in np.ascontiguousarray(np.concatenate(parts).T)]
+    ends = torch.from_numpy(np.concatenate(parts)).T.contiguous()
     return Batch(ends[0], ends[1], ends[2], chunks=[len(part) for part in parts])
 
 
