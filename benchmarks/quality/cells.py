@@ -21,7 +21,7 @@ from benchmarks.quality.pantry import Pantry, digest
 from tru.data.forget import ForgetSet, simulate
 from tru.data.prepare import Prepared
 from tru.errors import DataError, UnlearningError
-from tru.evaluation.audits import Stage, ks_distance
+from tru.evaluation.audits import Scores, Stage, ks_distance, last_vector_auc, vectors
 from tru.evaluation.evidence import Evidence, observe
 from tru.evaluation.metrics import rank_metrics
 from tru.evaluation.report import changed_lists, exact_checks
@@ -156,6 +156,9 @@ class Scene:
         """All numbers of a model here; not finite ones are left out."""
         evidence = self.evidence if model is self.reference else observe(model, self.stage)
         found = {**evidence.metrics, **self._distances(model, evidence), **seconds}
+        if np.isfinite(copies := self._copies(model)):
+            found["last_vector_auc"] = copies
+            found["distance/last_vector_auc"] = abs(copies - self._copies_reference)
         if model is not self.original:
             found["violations"] = float(sum(exact_checks(model, self.stage).values()))
         if seconds.get("cpu_seconds"):
@@ -165,6 +168,19 @@ class Scene:
         if parts and not self.validation:
             found |= self._audited(model, parts)
         return {name: float(value) for name, value in found.items() if np.isfinite(value)}
+
+    @cached_property
+    def _last(self) -> Scores:
+        """Everybody's vectors before."""
+        return vectors(self.original, self.stage)
+
+    @cached_property
+    def _copies_reference(self) -> float:
+        return self._copies(self.reference)
+
+    def _copies(self, model: TrainedModel) -> float:
+        """What kept copies of vectors of users who are gone tell; NaN if nobody is."""
+        return last_vector_auc(vectors(model, self.stage), self.stage, self._last)
 
     def _distances(self, model: TrainedModel, evidence: Evidence) -> dict[str, float]:
         """To the reference; a model compared with itself has none."""

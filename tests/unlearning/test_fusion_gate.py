@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tru.unlearning.fusion_gate import patch
+from tru.unlearning.fusion_gate import patch, rewritten
 
 
 @pytest.fixture
@@ -94,3 +94,65 @@ def test_more_pairs_than_numbers_in_a_vector_are_solved_too(case):
     before = scores(users, items, pairs)
     after = scores(users + found, items, pairs)
     assert after[before > 0].clamp_min(0).sum() < 0.8 * before[before > 0].sum()
+
+
+@pytest.fixture
+def crowd():
+    """40 users who stay, 10 items with some of them, five vectors that should score three of the items lower."""
+    generator = torch.Generator().manual_seed(1)
+    stretch = torch.logspace(0, -1.5, 16)
+    users, probes = (torch.randn(n, 16, generator=generator) * stretch for n in (40, 5))
+    edges = np.array([(u, (5 * u + k) % 9) for u in range(40) for k in range(1 + u % 3)])  # nobody has item 9
+    items = np.array([4, 9, 4, 2, 4])
+    wishes = torch.tensor([[-0.3, 0.0], [-0.2, 0.0], [0.0, -0.5], [-0.1, 0.0], [0.4, 0.0]])
+    return users, edges, torch.nn.functional.normalize(probes, dim=1), items, wishes
+
+
+def told(found, probes, items):
+    """(p, c) by how much each probe's score of its item changes, in each column."""
+    return torch.einsum("pd,cpd->pc", probes, found[:, torch.from_numpy(items)])
+
+
+def test_rows_are_rewritten_as_wished_and_only_downwards(crowd):
+    users, edges, probes, items, wishes = crowd
+    found = rewritten(users, edges, probes, items, wishes, 10)
+    assert found.shape == (2, 10, 16)
+    torch.testing.assert_close(told(found, probes, items), wishes.clamp_max(0.0), rtol=0, atol=0.02)
+    untouched = np.setdiff1d(np.arange(10), items)
+    assert (found[:, untouched] == 0).all()
+
+
+def test_columns_of_wishes_add_up(crowd):
+    users, edges, probes, items, wishes = crowd
+    apart = rewritten(users, edges, probes, items, wishes, 10).sum(0)
+    together = rewritten(users, edges, probes, items, wishes.clamp_max(0.0).sum(1, keepdim=True), 10)[0]
+    torch.testing.assert_close(apart, together, rtol=1e-3, atol=1e-5)
+
+
+def test_an_items_own_users_feel_less_than_from_any_plainer_correction(crowd):
+    users, edges, probes, items, wishes = crowd
+    found = rewritten(users, edges, probes, items, wishes, 10)[0]
+    for item in (4, 2):
+        own = users[torch.from_numpy(edges[edges[:, 1] == item, 0])]
+        z = probes[torch.from_numpy(items) == item]
+        plain = torch.linalg.lstsq(z, z @ found[item]).solution  # the shortest step with the same effect on the probes
+        assert torch.allclose(z @ plain, z @ found[item], atol=1e-4)
+        assert (own @ found[item]).square().mean() < 0.5 * (own @ plain).square().mean()
+
+
+def test_one_probe_by_hand():
+    """Metric of the item: its one user (1, 0), and everybody's mean square (1/2, 2) as often as it is a negative, 1.
+
+    So M = diag(3/2, 2) / 2 and for the probe (.6, .8) the correction is M^-1 z w / (z M^-1 z).
+    """
+    users, edges = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), np.array([[0, 0], [1, 1]])
+    probe = torch.tensor([[0.6, 0.8]])
+    found = rewritten(users, edges, probe, np.array([0]), torch.tensor([[-1.0]]), 2, epsilon=1e-6)
+    inverse = np.array([2 / 1.5, 1.0])
+    z = np.array([0.6, 0.8])
+    np.testing.assert_allclose(found[0, 0], -inverse * z / (z @ (inverse * z)), rtol=1e-4)
+
+
+def test_without_probes_nothing_is_rewritten(crowd):
+    users, edges, probes, _, wishes = crowd
+    assert (rewritten(users, edges, probes[:0], np.zeros(0, dtype=int), wishes[:0], 10) == 0).all()

@@ -200,6 +200,26 @@ def membership_auc(scores: Scores, stage: Stage, pairs: np.ndarray) -> float:
     return float(shares[usable].mean()) if usable.any() else float("nan")
 
 
+def last_vector_auc(scores: Scores, stage: Stage, last: Scores) -> float:
+    """The membership AUC of users of whom no edge is left, scored by the vectors that they were last served with.
+
+    Somebody may have a copy of those: an export, a cache, a screenshot of the index. They were learned from the very
+    items, so a retrained model, too, puts these above others; only the comparison with one says anything.
+
+    Args:
+        scores: of the model.
+        stage: where it is asked.
+        last: of the original.
+
+    Returns:
+        NaN if nobody lost every edge.
+    """
+    linked = stage.after.users[np.unique(stage.after.edges[:, 0])]
+    gone = ~np.isin(stage.before.users, linked)
+    users = torch.where(torch.from_numpy(gone)[:, None], last.users, scores.users)
+    return membership_auc(replace(scores, users=users), stage, stage.forgotten[gone[stage.forgotten[:, 0]]])
+
+
 def win_shares(scores: Scores, stage: Stage, pairs: np.ndarray, popularity: np.ndarray | None = None) -> np.ndarray:
     """(p,) share of its never-seen items that each pair outscores; ties count half; NaN where there are none.
 

@@ -17,7 +17,7 @@ from typing import TypedDict
 import numpy as np
 
 from tru.errors import EvaluationError
-from tru.evaluation.audits import Stage, vectors
+from tru.evaluation.audits import Scores, Stage, last_vector_auc, vectors
 from tru.evaluation.exposure import exposure_rows
 from tru.evaluation.probes import probe_rows
 from tru.evaluation.ranks import REFERENCE, rank_rows
@@ -55,7 +55,7 @@ class Judged(TypedDict):
     inside: bool
 
 
-PARTS = ("exact", "utility", "ranks", "membership", "exposure", "probes", "relearning")
+PARTS = ("exact", "utility", "ranks", "membership", "copies", "exposure", "probes", "relearning")
 """The audits there are."""
 LESSON = Lesson()
 CHANCES = ("/below/share", "/retrained-auc")
@@ -114,6 +114,7 @@ def audit(
         "utility": lambda: {name: utility_rows(scores[name], stage) for name in named},
         "ranks": lambda: rank_rows(scores, stage),
         "membership": lambda: membership_rows(scores, stage, shadows, unlearned_shadows),
+        "copies": lambda: _copies(original, scores, stage),
         "exposure": lambda: {name: exposure_rows(model, stage, targets) for name, model in named.items()},
         "probes": lambda: {name: probe_rows(model, stage) for name, model in named.items()},
         "relearning": lambda: relearning_rows({**named, "original": original}, stage, lesson),
@@ -165,6 +166,14 @@ def _judge(metric: str, group: str, values: Mapping[str, float]) -> Judged:
 def _exact(model: TrainedModel, stage: Stage) -> Found:
     """``exact/<check>``: violations, each of which must be 0."""
     return {(f"exact/{check}", "all"): float(count) for check, count in exact_checks(model, stage).items()}
+
+
+def _copies(original: TrainedModel, scores: Mapping[str, Scores], stage: Stage) -> dict[str, Found]:
+    """What kept copies of the last vectors of users who are gone can still tell."""
+    last = vectors(original, stage)
+    return {
+        name: {("mia/last-vector/auc", "forget"): last_vector_auc(found, stage, last)} for name, found in scores.items()
+    }
 
 
 def refuse_same(models: Mapping[str, TrainedModel]) -> None:

@@ -11,13 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tru.unlearning.ragged import alike, padded
+
 ROUNDS = 4
 """Ridge, drop the negative weights, solve again; four rounds equal a full non-negative solve within noise."""
 
 
 def directions(vectors: Tensor) -> Tensor:
     """Unit rows (n, d) of the vectors after centring; what a neighbour pulls towards."""
-    return torch.nn.functional.normalize(vectors - vectors.mean(dim=0), dim=1)
+    return unit(vectors - vectors.mean(dim=0))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """The rows (n, d) at length one."""
+    return torch.nn.functional.normalize(vectors, dim=1)
 
 
 def forgotten_share(
@@ -44,13 +51,9 @@ def forgotten_share(
     order = np.argsort(edges[:, 0], kind="stable")
     edges, kind = edges[order], kind[order]
     first, last = np.searchsorted(edges[:, 0], rows), np.searchsorted(edges[:, 0], rows + 1)
-    degree = last - first
     shares = torch.zeros(max(int(kind.max(initial=0)), 0) + 1, *displacement.shape)
-    for group in _alike(degree):
-        width = int(degree[group].max())
-        at = first[group][:, None] + np.arange(width)[None, :]
-        exists = at < last[group][:, None]
-        at = np.where(exists, at, 0)
+    for group in alike(last - first):
+        at, exists = padded(first[group], last[group])
         neighbours = torch.from_numpy(edges[at, 1])
         mask = torch.from_numpy(exists)
         x = torch.cat([basis[neighbours] * mask[..., None] for basis in bases], dim=1)
@@ -96,15 +99,3 @@ def _ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
         weights = x @ torch.linalg.solve(gram, target[..., None])
     return weights.squeeze(-1)
 
-
-def _alike(degree: np.ndarray) -> list[np.ndarray]:
-    """Groups of positions with degrees within a factor of two, at most 100k neighbours each, for little padding."""
-    if not len(degree):
-        return []
-    bucket = np.ceil(np.log2(np.maximum(degree, 1))).astype(int)
-    groups = []
-    for b in np.unique(bucket):
-        members = np.flatnonzero(bucket == b)
-        size = max(1, 100_000 >> int(b))
-        groups += [members[k : k + size] for k in range(0, len(members), size)]
-    return groups

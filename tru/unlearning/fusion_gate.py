@@ -1,7 +1,9 @@
-"""Ranking fusion gate: lower what is left of the forgotten items in a user's ranking, and disturb nothing else.
+"""Ranking fusion gate: lower what is left of the forgotten pairs in the rankings, and disturb nothing else.
 
-The score of a forgotten pair is fused with a reference score, only ever downwards, and the change is written into the
-user's served vector by the correction that moves all other items' scores least (closed form; design: tru.md, step 2).
+The score of a forgotten pair is fused with a reference score, only ever downwards. A user who stays: the change is
+written into the served vector, by the correction that moves all other items' scores least. A user who is gone has no
+vector: it is written into the items' rows, by the correction that moves the scores of those who stay least. Both in
+closed form (design: tru.md, step 2; docs/method.md, *Ranking fusion gate*).
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+
+from tru.unlearning.ragged import alike, padded
 
 
 def patch(
@@ -41,8 +45,66 @@ def patch(
         z = ghosts[torch.from_numpy(pairs[first[at][:, None] + np.arange(n), 1])]
         u = torch.from_numpy(who[at])
         wish = torch.einsum("gnd,gd->gn", z, reference[u] - users[u]).clamp_max(0.0)
-        gram = z @ inverse @ z.transpose(1, 2)
-        mu = epsilon * gram.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
-        step = torch.linalg.solve(gram + mu * torch.eye(int(n)), wish[..., None])
-        out[u] = (inverse @ (z.transpose(1, 2) @ step)).squeeze(-1)
+        out[u] = _quietest(inverse @ z.transpose(1, 2), z, wish[..., None], epsilon).squeeze(-1)
     return out
+
+
+def rewritten(
+    users: Tensor, edges: np.ndarray, probes: Tensor, items: np.ndarray, wishes: Tensor, n: int, epsilon: float = 1e-3
+) -> Tensor:
+    """What to add to items' rows so that some vectors score them lower, as little as can be felt by those who stay.
+
+    What those who stay feel is measured item by item, by its own block of the ranking loss's Gauss-Newton matrix with
+    all pairs weighed alike: the second moment of the item's own users, and of everybody as often as a random negative
+    is this item.
+
+    Args:
+        users: (n_users, d) final vectors of those who stay.
+        edges: (e, 2) user and item of the edges that stay.
+        probes: (p, d) unit vectors that should score lower.
+        items: (p,) the item that each should score lower.
+        wishes: (p, c) by how much its score should change; what is above zero counts as zero. Columns are wishes of
+            their own: a sum of them gives the sum of the results.
+        n: number of items.
+        epsilon: regularisation of the metric, relative to its mean diagonal, and of the wishes.
+
+    Returns:
+        (c, n, d), zero for items without probes.
+    """
+    width = users.shape[1]
+    out = torch.zeros(wishes.shape[1], n, width)
+    everybody, negatives = users.T @ users / max(len(users), 1), len(edges) / n
+    order, by_item = np.argsort(items, kind="stable"), np.argsort(edges[:, 1], kind="stable")
+    rows = np.unique(items)
+    parts = [[np.searchsorted(x, rows, side) for side in ("left", "right")] for x in (items[order], edges[by_item, 1])]
+    for group in alike(np.maximum(*(last - first for first, last in parts))):
+        (asked, is_asked), (own, is_own) = (padded(first[group], last[group]) for first, last in parts)
+        near = users[torch.from_numpy(edges[by_item[own], 0])] * torch.from_numpy(is_own)[..., None]
+        count = torch.from_numpy(is_own.sum(axis=1))[:, None, None] + negatives
+        metric = (near.transpose(1, 2) @ near + negatives * everybody) / count
+        metric += epsilon * metric.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None] * torch.eye(width)
+        at, mask = torch.from_numpy(order[asked]), torch.from_numpy(is_asked)[..., None]
+        z, wish = probes[at] * mask, wishes[at].clamp_max(0.0) * mask
+        reach = torch.cholesky_solve(z.transpose(1, 2), torch.linalg.cholesky(metric))
+        out[:, torch.from_numpy(rows[group])] = _quietest(reach, z, wish, epsilon).permute(2, 0, 1)
+    return out
+
+
+def _quietest(reach: Tensor, z: Tensor, wish: Tensor, epsilon: float) -> Tensor:
+    """The smallest corrections, in a metric, whose products with some vectors are as wished.
+
+    Args:
+        reach: (g, d, n) the inverse metric times the vectors.
+        z: (g, n, d) the vectors; zero ones ask for nothing.
+        wish: (g, n, c).
+        epsilon: regularisation, relative to the mean length of the vectors there are.
+
+    Returns:
+        (g, d, c).
+    """
+    gram = z @ reach
+    size = gram.diagonal(dim1=1, dim2=2)
+    mu = epsilon * size.sum(dim=1) / (size > 0).sum(dim=1).clamp_min(1)
+    step = torch.linalg.solve(gram + mu[:, None, None] * torch.eye(z.shape[1]), wish)
+    found: Tensor = reach @ step
+    return found
