@@ -14,6 +14,7 @@ from tru.evaluation.audits import (
     evaluate,
     forget_recall,
     ks_distance,
+    last_vector_auc,
     listed_strangers,
     membership_auc,
     never_seen,
@@ -128,6 +129,17 @@ class TestMembership:
         stage = Stage(data, data, pairs, pairs[:0])
         assert isnan(membership_auc(scores, stage, pairs[:1]))
         assert isnan(membership_auc(scores, stage, pairs[1:]))  # nobody is as popular as a
+
+    def test_last_vectors_are_those_of_whoever_has_no_edge_left(self):
+        """1 is gone, 2 stays without edges, 3 has c left. Whoever has -1 likes backwards."""
+        after = tiny.by_hand("2345", "abcd", "3c 4d 5a 5c")
+        stage = Stage(self.DATA, after, np.array([[0, 0], [1, 1], [2, 0]]), self.PAIRS[:0])
+        items = column(4, 2, 3, 1)
+        now, then = Scores(column(1, 1, 1, 1, 1), items), Scores(column(-1, 1, -1, -1, -1), items)
+        # Last, 1 liked a less than b or d (0 of the unseen), 2 liked b less than a and c (0). 3 is not asked.
+        assert last_vector_auc(now, stage, then) == 0
+        assert last_vector_auc(then, stage, now) == 0.5  # 1: all of the unseen below a; 2: none below b
+        assert isnan(last_vector_auc(now, replace(stage, forgotten=stage.forgotten[2:]), then))
 
     def test_never_seen_items_are_as_popular_and_never_seen(self):
         data = tiny.prepared()

@@ -58,6 +58,7 @@ def test_all_audits_of_all_models(unlearned, retrained, stage):
     assert kinds == {"exact", "test", "retain", "forget", "canary", "mia", "exposure@20", "probe", "relearn"}
     assert {row["metric"].split("/")[1] for row in rows if row["metric"].startswith("mia")} == {
         "population",
+        "last-vector",
         "lira",
         "lira-offline",
         "rmia",

@@ -98,4 +98,3 @@ def _ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
         gram = x.transpose(1, 2) @ x + ridge * torch.eye(d)
         weights = x @ torch.linalg.solve(gram, target[..., None])
     return weights.squeeze(-1)
-
