@@ -26,6 +26,7 @@ COLUMNS = {
     "its distance": ("distance/forget_recall@20", 3),
     "membership AUC": ("membership_auc", 3),
     "its distance ": ("distance/membership_auc", 3),
+    "copies": ("distance/last_vector_auc", 3),
     "canary AUC": ("canary_auc", 3),
     "KS": ("ks", 3),
     "below retrained": ("over_forgotten", 2),
@@ -217,10 +218,12 @@ class Page:
         yield "## All methods"
         yield ""
         yield (
-            "*its distance*: to the reference, without sign. *KS*: of the rank percentiles of the forgotten pairs. "
-            "*below retrained*: share of the forgotten pairs that rank lower than in the reference (.5 is even). "
-            "*lists*: share of the top-20 lists that differ from the reference's. *faster*: processor time of the "
-            "reference's training by that of the method. *violations*: of what must be exactly zero."
+            "*its distance*: to the reference, without sign. *copies*: that of the membership AUC by the vectors that users "
+            "of whom no edge is left were last served with: somebody may have kept them. *KS*: of the rank "
+            "percentiles of the forgotten pairs. *below retrained*: share of the forgotten pairs that rank lower than "
+            "in the reference (.5 is even). *lists*: share of the top-20 lists that differ from the reference's. "
+            "*faster*: processor time of the reference's training by that of the method. *violations*: of what must be "
+            "exactly zero."
         )
         for spot in self.spots:
             methods = [m for m in self._expected(spot) if not m.startswith(f"{TRU}/")]
