@@ -218,8 +218,8 @@ class Page:
         yield "## All methods"
         yield ""
         yield (
-            "*its distance*: to the reference, without sign. *copies*: that of the membership AUC by the vectors that users "
-            "of whom no edge is left were last served with: somebody may have kept them. *KS*: of the rank "
+            "*its distance*: to the reference, without sign. *copies*: that of the membership AUC by the vectors that "
+            "users of whom no edge is left were last served with; somebody may have kept them. *KS*: of the rank "
             "percentiles of the forgotten pairs. *below retrained*: share of the forgotten pairs that rank lower than "
             "in the reference (.5 is even). *lists*: share of the top-20 lists that differ from the reference's. "
             "*faster*: processor time of the reference's training by that of the method. *violations*: of what must be "

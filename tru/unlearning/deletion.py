@@ -6,6 +6,7 @@ The parts are stated in :mod:`~tru.unlearning.attribution` and :mod:`~tru.unlear
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -59,16 +60,21 @@ class Deletion:
         if params.attribution and len(change.forgotten):
             self._attribute()
 
+    @cached_property
+    def start(self) -> Tensor:
+        """Initial rows of the users before the deletion."""
+        return torch.from_numpy(self.model.recipe.user_rows(self.model.data.users, self.model.params.width))
+
     def _attribute(self) -> None:
         """What forgotten neighbours put into each touched row, at strength one, on positions of the retained data."""
-        data, change, recipe = self.model.data, self.change, self.model.recipe
+        data, change = self.model.data, self.change
         n = len(data.items)
         is_forgotten = np.isin(data.edges @ [n, 1], change.forgotten @ [n, 1])
-        width = self.model.params.width
-        displaced = {
-            "users": torch.from_numpy(self.model.arrays["users"] - recipe.user_rows(data.users, width)),
-            "items": torch.from_numpy(self.model.arrays["items"] - recipe.item_rows(data.items, width)),
+        began = {
+            "users": self.start,
+            "items": torch.from_numpy(self.model.recipe.item_rows(data.items, self.model.params.width)),
         }
+        displaced = {side: torch.from_numpy(self.model.arrays[side]) - rows for side, rows in began.items()}
         names = cast(Backbone, self.model.module()).item_bases() if self.params.branches else ("final",)
         bases = [directions(self._basis(name)) for name in names]
         left = np.zeros(len(data.users), dtype=bool)
@@ -97,12 +103,11 @@ class Deletion:
         Args:
             edges: (n_users_before,) edges of the users who are gone, 0 for those who stay.
         """
-        change, data = self.change, self.model.data
+        change = self.change
         items = where(change.forgotten[:, 1], change.items, change.emptied_items)
         told = (edges[change.forgotten[:, 0]] > 0) & (items >= 0)
         at, user = torch.from_numpy(items[told]), torch.from_numpy(change.forgotten[told, 0])
-        start = self.model.recipe.user_rows(data.users, self.model.params.width)
-        first, last = (unit(x)[user] for x in (torch.from_numpy(start), self.ghosts.users))
+        first, last = (unit(x)[user] for x in (self.start, self.ghosts.users))
         share, count = self.item_shares[1:].sum(0)[at], torch.from_numpy(edges)[user]
         told_last = (count - 1) / (count + OWN - 1)
         wish = torch.cat([-(first * share).sum(1), -(last * share).sum(1) * told_last])
@@ -127,7 +132,7 @@ class Deletion:
         retrained .48-.51).
         """
         if name == "start":
-            return torch.from_numpy(self.model.recipe.user_rows(self.model.data.users, self.model.params.width))
+            return self.start
         return self.ghosts.users if name == "final" else self.ghosts.branches[name][0]
 
     @torch.no_grad()
