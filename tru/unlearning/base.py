@@ -51,7 +51,7 @@ class UnlearnParams(Params):
     branches: bool = True
     """One basis per branch in the attribution; off: the final vectors only."""
     fusion_gate: bool = True
-    """Ranking fusion gate on the users who stay."""
+    """Ranking fusion gate: on the served vectors of users who stay, on items' rows for users who are gone."""
     isolation: bool = True
     """Report and enforce that only rows of touched nodes move; off: a uniform reverse step on all layers follows."""
     strength: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Strength | Literal["canary"] = "canary"

@@ -1,4 +1,4 @@
-"""One deletion on one model, at any strength: purge, attributed reverse of items' rows, fusion gate on users who stay.
+"""One deletion on one model, at any strength: purge, attributed reverse of items' rows, fusion gate.
 
 The parts are stated in :mod:`~tru.unlearning.attribution` and :mod:`~tru.unlearning.fusion_gate`.
 """
