@@ -35,7 +35,7 @@ class Tru:
     params: UnlearnParams
 
     def unlearn(self, model: TrainedModel, retained: Prepared) -> TrainedModel:
-        """See :class:`tru.unlearning.base.Unlearner`. Takes one to three seconds on TikTok (60k edges)."""
+        """See :class:`tru.unlearning.base.Unlearner`. Takes about a second on TikTok (60k edges)."""
         start = time.perf_counter()
         change = Change.between(model.data, retained)
         gamma = self.strength(model)
