@@ -79,6 +79,8 @@ class Backbone(Protocol):
 
     users: nn.Parameter
     items: nn.Parameter
+    item_graph: bool
+    """Whether an item's vector is made from the rows of items that it resembles (``Prepared.knn``) as well."""
 
     def embed(self, inputs: Inputs) -> Embedding:
         """Vectors of everybody on the given graph; same inputs, same vectors."""

@@ -22,6 +22,8 @@ class Concatenation(nn.Module):
         rows: the vectors; become the parameters ``users`` and ``items``, of which there are no others.
     """
 
+    item_graph = False
+
     def __init__(self, rows: Rows) -> None:
         super().__init__()
         self.users = nn.Parameter(torch.from_numpy(rows.users.copy()))

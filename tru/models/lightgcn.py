@@ -26,6 +26,8 @@ class LightGCN(nn.Module):
         rows: initial user and item rows; become the parameters ``users`` and ``items``, of which there are no others.
     """
 
+    item_graph = False
+
     def __init__(self, params: ModelParams, rows: Rows) -> None:
         super().__init__()
         self.params = params

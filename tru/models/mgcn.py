@@ -32,6 +32,7 @@ class MGCN(nn.Module):
         super().__init__()
         d = params.width
         self.params = params
+        self.item_graph = params.item_layers > 0
         self.modalities = tuple(sorted(widths))
         self.users = nn.Parameter(torch.from_numpy(rows.users.copy()))
         self.items = nn.Parameter(torch.from_numpy(rows.items.copy()))

@@ -50,6 +50,8 @@ class MIGGT(nn.Module):
         seed: of the shared layers' initial values and of all draws.
     """
 
+    item_graph = False
+
     def __init__(self, params: ModelParams, widths: dict[str, int], rows: Rows, seed: int) -> None:
         super().__init__()
         d = params.width

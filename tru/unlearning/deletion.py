@@ -75,7 +75,8 @@ class Deletion:
             "items": torch.from_numpy(self.model.recipe.item_rows(data.items, self.model.params.width)),
         }
         displaced = {side: torch.from_numpy(self.model.arrays[side]) - rows for side, rows in began.items()}
-        names = cast(Backbone, self.model.module()).item_bases() if self.params.branches else ("final",)
+        module = cast(Backbone, self.model.module())
+        names = module.item_bases() if self.params.branches else ("final",)
         bases = [directions(self._basis(name)) for name in names]
         left = np.zeros(len(data.users), dtype=bool)
         left[change.users] = ~change.emptied_users
@@ -87,6 +88,8 @@ class Deletion:
         self.item_shares = found[:, torch.from_numpy(change.items)]
         if self.params.fusion_gate:
             self._rewrite(leaving)
+        if module.item_graph:
+            self.items = self.items + self._second_hand(displaced["items"], bases)
         touched = np.intersect1d(change.forgotten[:, 0], change.users[~change.emptied_users])
         kind, basis = np.where(is_forgotten, 0, -1), [directions(self.ghosts.items)]
         found = forgotten_share(displaced["users"], basis, data.edges, kind, touched, self.params.ridge)
@@ -113,16 +116,51 @@ class Deletion:
         wish = torch.cat([-(first * share).sum(1), -(last * share).sum(1) * told_last])
         classes = torch.from_numpy(doubling(edges))[user]
         kinds = classes[:, None] == torch.arange(1, len(self.item_shares))
-        stay = ~change.emptied_users
-        pairs = self.purged.data.edges
-        self.item_shares[1:] = -fusion_gate.rewritten(
-            self.ghosts.users[torch.from_numpy(change.users[stay])],
-            np.stack([(np.cumsum(stay) - 1)[pairs[:, 0]], pairs[:, 1]], axis=1),
-            torch.cat([first, last]),
-            at.repeat(2).numpy(),
-            wish[:, None] * kinds.repeat(2, 1),
-            len(self.items),
-        )
+        probes, wishes = torch.cat([first, last]), wish[:, None] * kinds.repeat(2, 1)
+        self.item_shares[1:] = -self._rewritten(probes, at.repeat(2).numpy(), wishes)
+
+    def _second_hand(self, displacement: Tensor, bases: list[Tensor]) -> Tensor:
+        """To be added to the rows of items that deleted ones resemble, for what the deleted ones' users put into them.
+
+        A deleted item's vector was made from these rows as well, so its pairs taught them: should an item with the same
+        features come back, its former users would like it. At strength one, for no practice could tell a better one.
+
+        Args:
+            displacement: (n_items_before, d) rows minus their initial values.
+            bases: as for the items' own users.
+
+        Returns:
+            (n_items_after, d).
+        """
+        data, change = self.model.data, self.change
+        position = np.full(len(data.items), -1)
+        position[change.items] = np.arange(len(change.items))
+        left = np.zeros(len(data.items), dtype=bool)
+        left[change.items] = ~change.emptied_items
+        links = np.concatenate([np.zeros((0, 2), dtype=np.int64), *(data.knn[m] for m in data.modalities)])
+        links = np.unique(links[(position[links[:, 0]] < 0) & left[links[:, 1]]], axis=0)
+        if not len(links):
+            return torch.zeros_like(self.items)
+        taught = _joined(links, data.edges)
+        rows, n = np.unique(taught[:, 0]), len(data.users)
+        own = data.edges[np.isin(data.edges[:, 1], rows), ::-1]
+        taught = taught[~np.isin(taught @ [n, 1], own @ [n, 1])]  # an own user has a weight already
+        rows = np.unique(taught[:, 0])
+        kind = np.repeat([-1, 0], [len(own), len(taught)])
+        share = forgotten_share(displacement, bases, np.concatenate([own, taught]), kind, rows, self.params.ridge)[0]
+        share, items = share[torch.from_numpy(change.items)], position[taught[:, 0]]
+        if not self.params.fusion_gate:
+            return -share
+        probes = unit(self.ghosts.users)[torch.from_numpy(taught[:, 1])]
+        wish = -(probes * share[torch.from_numpy(items)]).sum(1, keepdim=True)
+        return self._rewritten(probes, items, wish)[0]
+
+    def _rewritten(self, probes: Tensor, items: np.ndarray, wishes: Tensor) -> Tensor:
+        """See :func:`tru.unlearning.fusion_gate.rewritten`."""
+        stay, pairs = ~self.change.emptied_users, self.purged.data.edges
+        users = self.ghosts.users[torch.from_numpy(self.change.users[stay])]
+        edges = np.stack([(np.cumsum(stay) - 1)[pairs[:, 0]], pairs[:, 1]], axis=1)
+        return fusion_gate.rewritten(users, edges, probes, items, wishes, len(self.items))
 
     def _basis(self, name: str) -> Tensor:
         """Vectors of the users before the deletion.
@@ -171,4 +209,15 @@ def where(positions: np.ndarray, stay: np.ndarray, emptied: np.ndarray) -> np.nd
     after = np.full(max(positions.max(initial=0), stay.max(initial=0)) + 1, -1)
     after[stay[~emptied]] = np.flatnonzero(~emptied)
     found: np.ndarray = after[positions]
+    return found
+
+
+def _joined(links: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """(p, 2) each once: who resembles (second of a link) a user's (first of an edge) item, and that user."""
+    edges = edges[np.argsort(edges[:, 1], kind="stable")]
+    first, last = (np.searchsorted(edges[:, 1], links[:, 0], side) for side in ("left", "right"))
+    count = last - first
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    user = edges[np.repeat(first, count) + within, 0]
+    found: np.ndarray = np.unique(np.stack([np.repeat(links[:, 1], count), user], axis=1), axis=0)
     return found
