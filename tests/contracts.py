@@ -645,6 +645,17 @@ class BackboneContract:
             assert all(part.abs().sum() > 0 for part in parts)
         assert set(module.item_bases()) <= {"final", "start", *found.branches}
 
+    def test_it_says_whether_items_are_made_from_those_they_resemble(self, data, inputs):
+        import torch
+
+        module = self.build(data)
+        alone = dataclasses.replace(
+            inputs, item_from_items={m: torch.zeros_like for m in inputs.item_from_items}, bipartite=torch.zeros_like
+        )
+        with_graph = dataclasses.replace(inputs, bipartite=torch.zeros_like)
+        rows = [module.embed(x).items.detach() for x in (alone, with_graph)]
+        assert torch.equal(*rows) != module.item_graph
+
     def test_gradients_on_sparse_graphs_equal_those_on_dense_ones(self, data, inputs):
         import torch
 

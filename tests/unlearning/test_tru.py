@@ -17,6 +17,7 @@ from tru.training import TrainParams, fit, refit
 from tru.unlearning.base import Strength, UnlearnParams, make
 from tru.unlearning.calibration import LEAST, MOST, calibrate
 from tru.unlearning.change import Change
+from tru.unlearning.deletion import second_hand
 from tru.unlearning.tru import Tru
 
 TRAIN = TrainParams(epochs=15, min_epochs=15, patience=15, batch=256, learning_rate=1e-2, canaries=150)
@@ -131,6 +132,50 @@ class TestRegimes:
         found = Tru(UnlearnParams(isolation=False)).unlearn(model, model.data)
         assert all(np.array_equal(found.arrays[name], array) for name, array in model.arrays.items())
         assert not found.patch.any()
+
+
+class TestSecondHand:
+    """A deleted item's vector was made from the rows of those it resembles, so its users taught these as well."""
+
+    @pytest.fixture
+    def gone(self):
+        return ForgetSet(items=frozenset(map(str, trained().data.items[[3, 50]])))
+
+    def resembled(self, model):
+        """Ids of the items whose rows the two deleted ones were made from."""
+        data = model.data
+        links = np.concatenate([data.knn[m] for m in data.modalities])
+        return set(data.items[links[np.isin(links[:, 0], [3, 50]), 1]].tolist()) - set(data.items[[3, 50]].tolist())
+
+    def moved(self, model, found):
+        """Ids of the items whose rows are others than before."""
+        before = dict(zip(model.data.items.tolist(), model.arrays["items"], strict=True))
+        after = zip(found.data.items.tolist(), found.arrays["items"], strict=True)
+        return {item for item, row in after if not np.array_equal(row, before[item])}
+
+    @pytest.mark.parametrize("gate", [True, False])
+    def test_the_rows_of_items_that_it_resembles_move_and_no_others(self, model, gone, gate):
+        found = make(UnlearnParams(fusion_gate=gate), TRAIN).unlearn(model, without(gone))
+        assert self.moved(model, found) == self.resembled(model)
+
+    def test_the_former_users_would_like_those_items_less(self, model, gone):
+        found = make(UnlearnParams(), TRAIN).unlearn(model, without(gone))
+        data, users = model.data, model.embed().users.numpy()
+        former = users[np.unique(data.edges[np.isin(data.edges[:, 1], [3, 50]), 0])].mean(0)
+        before = dict(zip(data.items.tolist(), model.arrays["items"], strict=True))
+        after = dict(zip(found.data.items.tolist(), found.arrays["items"], strict=True))
+        drop = [former @ (after[item] - before[item]) for item in self.resembled(model)]
+        assert np.mean(drop) < 0
+
+    def test_a_backbone_without_a_graph_of_items_has_nothing_to_take_back(self, gone):
+        model = fit(dataset(), ModelParams(name="lightgcn", width=16), TRAIN)
+        found = make(UnlearnParams(strength=1.0), TRAIN).unlearn(model, without(gone))
+        assert not self.moved(model, found)
+
+    def test_who_was_taught_by_hand(self):
+        """Item 0 resembles 1 and 2, item 3 resembles 2; users 5 and 6 have item 0, user 6 has item 3."""
+        links, edges = np.array([[0, 1], [0, 2], [3, 2]]), np.array([[5, 0], [6, 3], [6, 0], [7, 1]])
+        assert second_hand(links, edges).tolist() == [[1, 5], [1, 6], [2, 5], [2, 6]]
 
 
 class TestEmptied:

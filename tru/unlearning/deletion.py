@@ -141,7 +141,7 @@ class Deletion:
         links = np.unique(links[(position[links[:, 0]] < 0) & left[links[:, 1]]], axis=0)
         if not len(links):
             return torch.zeros_like(self.items)
-        taught = _joined(links, data.edges)
+        taught = second_hand(links, data.edges)
         rows, n = np.unique(taught[:, 0]), len(data.users)
         own = data.edges[np.isin(data.edges[:, 1], rows), ::-1]
         taught = taught[~np.isin(taught @ [n, 1], own @ [n, 1])]  # an own user has a weight already
@@ -212,8 +212,16 @@ def where(positions: np.ndarray, stay: np.ndarray, emptied: np.ndarray) -> np.nd
     return found
 
 
-def _joined(links: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """(p, 2) each once: who resembles (second of a link) a user's (first of an edge) item, and that user."""
+def second_hand(links: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Which users taught which rows by way of an item that was made from them.
+
+    Args:
+        links: (l, 2) item, and another whose row it was made from.
+        edges: (e, 2) user and item.
+
+    Returns:
+        (p, 2) the row, and a user of an item that links to it; each pair once, in order.
+    """
     edges = edges[np.argsort(edges[:, 1], kind="stable")]
     first, last = (np.searchsorted(edges[:, 1], links[:, 0], side) for side in ("left", "right"))
     count = last - first
