@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ from tru.models.trained import TrainedModel
 from tru.training import TrainParams
 from tru.unlearning import base
 from tru.unlearning.base import UnlearnParams
+
+TIMES, QUICK = 3, 10.0
+"""How often a method runs, for the median of its seconds: most are soon done, and a first time is like no other. A
+method that takes more seconds of processor time than this is not run again."""
 
 Settings = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Method -> backbone -> changes of block ``unlearn``."""
@@ -237,9 +242,12 @@ def unlearned(scene: Scene, params: UnlearnParams) -> tuple[TrainedModel, dict[s
         original = scene.pantry.ensemble(scene.place, original, params)
     method = base.make(params, scene.pantry.grid.train(scene.place.backbone, scene.place.seed))
     _ = scene.retained  # not the method's to prepare
-    wall, processor = time.perf_counter(), time.process_time()
-    found = method.unlearn(original, scene.retained)
-    spent |= {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
+    found, timings = original, list[tuple[float, float]]()
+    while len(timings) < TIMES and sum(processor for _, processor in timings) < QUICK:
+        wall, processor = time.perf_counter(), time.process_time()
+        found = method.unlearn(original, scene.retained)
+        timings.append((time.perf_counter() - wall, time.process_time() - processor))
+    spent["seconds"], spent["cpu_seconds"] = (median(column) for column in zip(*timings, strict=True))
     return found, spent
 
 
