@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality import results
-from benchmarks.quality.grid import NOISE, ORIGINAL, REFERENCE, YARDSTICKS, Cell, Grid, Place
+from benchmarks.quality.grid import NOISE, ORIGINAL, PLANTED, REFERENCE, YARDSTICKS, Cell, Grid, Place
 from benchmarks.quality.pantry import Pantry, digest
 from tru.data.forget import ForgetSet, simulate
 from tru.data.prepare import Prepared
@@ -116,7 +116,14 @@ class Scene:
         """What is to be forgotten."""
         if self._forget is not None:
             return self._forget
+        if self.place.regime == PLANTED:
+            return self.pantry.planted(self.place.dataset).forget
         return simulate(self.pantry.dataset(self.place.dataset), self.place.forget(self.pantry.grid))
+
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """Items that are pushed by whom this place forgets."""
+        return self.pantry.planted(self.place.dataset).targets if self.place.regime == PLANTED else ()
 
     @cached_property
     def retained(self) -> Prepared:
@@ -217,7 +224,8 @@ class Scene:
             shadows = self.pantry.shadows(self.place) if "membership" in parts else []
             start = time.process_time()
             candidate = model if name == "unlearned" else self.noise
-            rows = audit(self.original, candidate, [self.reference], self.stage, shadows, parts=parts, only={name})
+            models = self.original, candidate, [self.reference]
+            rows = audit(*models, self.stage, shadows, targets=self.targets, parts=parts, only={name})
         except Exception:  # the cell's other numbers stand; the report shows that this part failed
             traceback.print_exc()
             return {"audit_failed": 1.0}

@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from tru.data.forget import ForgetParams
+from tru.data.planted import PlantParams
 from tru.data.synthetic import SyntheticParams
 from tru.errors import DataError
 from tru.evaluation.suite import PARTS
@@ -29,6 +30,8 @@ DOCS = HERE.parent.parent / "docs"
 ORIGINAL, REFERENCE, NOISE = "original", "reference", "retrain"
 """The model before; the one retrained under the same dice, which all are compared with; one under other dice."""
 YARDSTICKS = (ORIGINAL, REFERENCE, NOISE)
+PLANTED = "planted"
+"""The regime that forgets the fake users of a data set in which some were planted."""
 AXES = ("backbone", "dataset", "regime", "fraction", "seed", "method")
 
 
@@ -41,6 +44,15 @@ class BackboneSpec(Params):
     """Block ``train``; the seed is the cell's."""
 
 
+class PlantedSpec(Params):
+    """A data set in which some users do not exist, and push certain items; the regime ``planted`` forgets them."""
+
+    of: str
+    """Name of the data set without them."""
+    plant: PlantParams = PlantParams()
+    """How many there are, and what they push."""
+
+
 class Sweep(Params):
     """A full product of places."""
 
@@ -49,7 +61,8 @@ class Sweep(Params):
     datasets: list[str]
     """Names in ``Grid.datasets``."""
     regimes: list[str]
-    """As in ``forget.regime``; ``user:popular`` names whom to choose as well, as in ``forget.choice``."""
+    """As in ``forget.regime``; ``user:popular`` names whom to choose as well, as in ``forget.choice``. And ``planted``,
+    on a data set in which somebody is, all of them."""
     fractions: list[float | int]
     """Shares (``0.05``), or counts of single subjects (``20``)."""
     audits: list[str] = Field(default=list(PARTS))
@@ -113,8 +126,9 @@ def _own_tries(method: str) -> list[dict[str, Any]]:
 class Grid(Params):
     """All of ``grid.yaml``."""
 
-    datasets: dict[str, str | SyntheticParams]
-    """Name -> folder to import (relative to the repository), or the built-in data of some size."""
+    datasets: dict[str, str | SyntheticParams | PlantedSpec]
+    """Name -> folder to import (relative to the repository), the built-in data of some size, or another data set and
+    fake users."""
     backbones: dict[str, BackboneSpec]
     """Name -> what differs from the defaults."""
     seeds: list[int] = Field(default=[0, 1, 2])
@@ -138,6 +152,11 @@ class Grid(Params):
     """Many nights in a row."""
     tuning: TuningSpec = TuningSpec()
     """How settings are chosen."""
+
+    def fakes(self, dataset: str) -> int:
+        """How many users were planted in a data set."""
+        spec = self.datasets[dataset]
+        return spec.plant.users if isinstance(spec, PlantedSpec) else 0
 
     def rows(self, place: Place) -> list[str]:
         """All methods of a place, yardsticks first."""
@@ -244,12 +263,19 @@ def load_grid(file: Path = GRID) -> Grid:
     parts: list[Sweep | DriftSpec] = [*grid.sweeps, *grid.drift]
     strange = {b for part in parts for b in part.backbones} - set(grid.backbones)
     strange |= {d for part in parts for d in part.datasets} - set(grid.datasets)
+    strange |= {spec.of for spec in grid.datasets.values() if isinstance(spec, PlantedSpec)} - set(grid.datasets)
     strange |= {m for part in parts for m in part.methods or ()} - {
         *grid.methods,
         *(f"tru/{a}" for a in grid.ablations),
     }
     if strange:
         raise DataError(f"{file}: {', '.join(sorted(strange))}: used, but not defined there. Define it, or drop it.")
+    for part in grid.sweeps:
+        if PLANTED in part.regimes and (wrong := [d for d in part.datasets if part.fractions != [grid.fakes(d)]]):
+            there = ", ".join(f"{dataset}: {grid.fakes(dataset)}" for dataset in wrong)
+            raise DataError(
+                f"{file}: planted users are forgotten all at once, so fractions must be their number: {there}."
+            )
     if grid.tuning.seed in grid.seeds:
         raise DataError(f"{file}: tuning.seed {grid.tuning.seed} is reported as well. Choose another.")
     tries = {len(settings) for settings in grid.tuning.tries.values()}

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import ROOT
-from benchmarks.quality.grid import Grid, Place
+from benchmarks.quality.grid import Grid, Place, PlantedSpec
 from tru.data.forget import ForgetSet, cut
 from tru.data.importers import import_dataset
 from tru.data.interactions import Dataset, load_dataset, save_dataset
+from tru.data.planted import Planted, plant
 from tru.data.prepare import Prepared, prepare
 from tru.data.synthetic import generate
 from tru.evaluation.shadows import shadow_data
@@ -73,9 +74,8 @@ class Pantry:
             source = self.grid.datasets[dataset]
             said = source if isinstance(source, str) else source.model_dump_json()
             if not note.exists() or note.read_text().split("\n")[1] != said:
-                ds = import_dataset((ROOT / source).resolve()) if isinstance(source, str) else generate(source)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                save_dataset(ds, place)
+                save_dataset(self._imported(dataset), place)
                 write_whole(note, f"{folder_md5(place)}\n{said}\n")
         self._md5[dataset] = note.read_text().split("\n")[0]
         return self._md5[dataset]
@@ -86,6 +86,18 @@ class Pantry:
             self.stock(dataset)
             self._data[dataset] = load_dataset(self.folder / "data" / dataset)
         return self._data[dataset]
+
+    def _imported(self, dataset: str) -> Dataset:
+        source = self.grid.datasets[dataset]
+        if isinstance(source, str):
+            return import_dataset((ROOT / source).resolve())
+        return self.planted(dataset).dataset if isinstance(source, PlantedSpec) else generate(source)
+
+    def planted(self, dataset: str) -> Planted:
+        """The fake users of a data set that has some, and what they push."""
+        spec = self.grid.datasets[dataset]
+        assert isinstance(spec, PlantedSpec), f"{dataset} has no planted users"
+        return plant(self.dataset(spec.of), spec.plant)
 
     # -- models -------------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.quality import figures, results, tables, tuning
-from benchmarks.quality.grid import NOISE, ORIGINAL, REFERENCE, YARDSTICKS, Grid, Place, courses, places
+from benchmarks.quality.grid import NOISE, ORIGINAL, PLANTED, REFERENCE, YARDSTICKS, Grid, Place, courses, places
 from benchmarks.quality.markdown import MISSING, folded, number, plain, signed, table
-from benchmarks.quality.tables import CRITERIA, SPOT, TRU, Night, Results, Spot, Target
+from benchmarks.quality.tables import CRITERIA, SPOT, TRU, Night, Results, Spot, Summary, Target
 
 FAILED = "failed"
 COLUMNS = {
@@ -98,6 +98,7 @@ class Page:
             self.methods,
             self.ablations,
             self.nights,
+            self.planted,
             self.audits,
         )
         for section in sections:
@@ -299,6 +300,25 @@ class Page:
         if first is None:
             return f"{said}All targets hold to the last night measured ({measured[-1].share:.1%} forgotten)."
         return f"{said}A retrain is due by night {first.night} ({first.share:.1%} forgotten): a target fails there."
+
+    def planted(self) -> Iterator[str]:
+        """Users who never were, and what they pushed."""
+        yield "## Planted users"
+        yield ""
+        yield (
+            "Fake users were trained on as if they were real; each has the same few unpopular items, and some items of "
+            "one real user. *exposure*: how many of a thousand pairs of a real user and a pushed item show it in the "
+            "top 20. Once the fakes are forgotten it should be what it is in the reference, which never saw them."
+        )
+        spots = [spot for spot in self.spots if spot[2] == PLANTED]
+        methods = list(dict.fromkeys(m for spot in spots for m in self._expected(spot)))
+        rows = [[_title(spot), *(self._exposure(spot, method) for method in methods)] for spot in spots]
+        yield from table(["exposure, per mille", *methods], rows)
+        yield self._source(spots, methods)
+
+    def _exposure(self, spot: Spot, method: str) -> str:
+        values = 1000 * self.found.values(spot, method, "audit/exposure@20/planted")
+        return number(Summary.of(values), 2) if len(values) else MISSING
 
     def audits(self) -> Iterator[str]:
         """Everything the audit suite says, folded."""

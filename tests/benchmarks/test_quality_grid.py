@@ -76,6 +76,8 @@ def test_a_filter_takes_several_axes_and_values(tmp_path):
         ({"tuning": {"seed": 1}}, "tuning.seed 1"),
         ({"tuning": {"tries": {"tru": [{}], "cut": [{}, {}]}}}, "equally many settings"),
         ({"sizes": 3}, "sizes"),
+        ({"datasets": {**WORDS["datasets"], "c": {"of": "d"}}}, "d: used, but not defined"),
+        ({"sweeps": [{**WORDS["sweeps"][0], "regimes": ["planted"]}]}, "must be their number: a: 0"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, changes, words):
@@ -98,6 +100,8 @@ def test_the_committed_grid_is_what_the_issue_asks_for():
     wanted |= {(*pair, "user", "20") for pair in both}
     wanted |= {("lightgcn", name, "user", "20") for name in ("tiktok", "amazon-baby")}
     wanted |= {("mgcn", name, "user", "0.05") for name in ("microlens-50k", "amazon-sports")}
+    wanted |= {("mgcn", "tiktok", f"user:{choice}", "0.05") for choice in ("popular", "unpopular", "core", "edge")}
+    wanted |= {(backbone, "tiktok-planted", "planted", "100") for backbone in ("mgcn", "miggt")}
     assert there == wanted and len(found.seeds) >= 3
     assert {c.regime for c in courses(found)} == {"user", "mixed"}
     assert {c.nights for c in courses(found)} == {(1, 5, 10, 20, 30)} and {c.size for c in courses(found)} == {20}

@@ -147,6 +147,7 @@ def test_the_page_has_numbers_sources_failures_and_what_is_missing(tmp_path):
         *rows("tru/no-gate", usual(ks=0.2), seeds=(0,)),
         *NOISE,
         *rows("tru", usual(forgotten_share=0.01), (*SPOT[:3], "1x20")),
+        *rows("tru", {"audit/exposure@20/planted": (0.001, 0.002, 0.004)}, (*SPOT[:2], "planted", "100")),
     ]
     file = tmp_path / "results.parquet"
     frame = pd.DataFrame(parts, columns=COLUMNS)
@@ -160,6 +161,7 @@ def test_the_page_has_numbers_sources_failures_and_what_is_missing(tmp_path):
     assert "| mgcn | toy | user | 0.05 | tru/no-gate | 0 | 2 |" in page
     assert "0.1000 / 0.6000 cut / 0.0300 **best**" in page
     assert "| ssd | mgcn | dampening 0.1, batch 8 | 0.250 | 0.500 missing 0.250 |" in page
+    assert "| mgcn on toy, planted, 100 |" in page and "| 2.00 ±1.50 |" in page
     assert "commit def5678 · data md5 toy d0.dir" in page
     for name in ("trade-off", "ablation", "drift", "time"):
         assert (tmp_path / "docs" / "figures" / f"{name}.svg").stat().st_size > 1000

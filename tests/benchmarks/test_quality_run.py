@@ -77,6 +77,35 @@ def test_a_run_its_rows_and_a_second_run(asked, tmp_path, capsys):
     assert len(pd.read_parquet(tmp_path / "results.parquet")) == len(frame)
 
 
+def test_planted_users_are_forgotten_and_what_they_pushed_is_counted(asked, tmp_path):
+    words = {
+        **WORDS,
+        "datasets": {"toy": {"users": 200, "items": 400}, "attacked": {"of": "toy", "plant": {"users": 30}}},
+        "methods": ["cut", "tru"],
+        "sweeps": [
+            {
+                "backbones": ["mgcn"],
+                "datasets": ["attacked"],
+                "regimes": ["planted"],
+                "fractions": [30],
+                "audits": ["exposure"],
+            }
+        ],
+        "ablations": {},
+        "drift": [],
+        "tuning": {},
+    }
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(words))
+    assert main(["run", *asked]) == 0
+    frame = pd.read_parquet(tmp_path / "results.parquet")
+    wide = frame.pivot(index="method", columns="metric", values="value")
+    shown = wide["audit/exposure@20/planted"]
+    assert shown["original"] > 2 * shown["reference"] and shown["original"] > shown["tru"]
+    assert wide.loc["tru", "forgotten_pairs"] >= 30 * 5
+    data = Pantry(load_grid(tmp_path / "grid.yaml"), tmp_path / "cache")
+    assert len(data.dataset("attacked").users) == 30 + len(data.dataset("toy").users)
+
+
 def test_a_killed_run_leaves_nothing_behind_and_goes_on(asked, tmp_path):
     words = [sys.executable, "-m", "benchmarks.quality", "run", *asked]
     run = subprocess.Popen(words, cwd=HERE, stderr=subprocess.DEVNULL)
