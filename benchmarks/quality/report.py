@@ -278,9 +278,7 @@ class Page:
                 pairs = [
                     f"{self._cell(night.spot, TRU, m, 3)} ({self._cell(night.spot, NOISE, m, 3)})" for m in metrics
                 ]
-                words = [target.name for target in night.targets if target.word == "FAILED"]
-                state = f"FAILED: {', '.join(words)}" if words else "met"
-                state = MISSING if all(target.word == "missing" for target in night.targets) else state
+                state = _state(night)
                 share = f"{night.share:.1%}" if np.isfinite(night.share) else MISSING
                 rows.append([str(night.night), share, *pairs, self._cell(night.spot, TRU, "cpu_seconds", 2), state])
             head = ["NDCG@20 / retrained", "forget Recall@20 distance", "membership AUC distance", "KS", "lists"]
@@ -297,9 +295,10 @@ class Page:
         if not measured:
             return "\nIn brackets: an independently shuffled retrain. Nothing was measured yet."
         said = "\nIn brackets: an independently shuffled retrain. "
+        due = "A retrain is due when a target fails by more than two retrains differ from each other."
         if first is None:
-            return f"{said}All targets hold to the last night measured ({measured[-1].share:.1%} forgotten)."
-        return f"{said}A retrain is due by night {first.night} ({first.share:.1%} forgotten): a target fails there."
+            return f"{said}{due} That was never so up to the last night measured ({measured[-1].share:.1%} forgotten)."
+        return f"{said}{due} That is first so on night {first.night} ({first.share:.1%} forgotten)."
 
     def planted(self) -> Iterator[str]:
         """Users who never were, and what they pushed."""
@@ -387,6 +386,16 @@ class Page:
         md5 = ", ".join(f"{name} {md5}" for name, md5 in data.itertuples(index=False))
         seeds = ", ".join(map(str, sorted(rows["seed"].unique())))
         return f"\n<sub>commit {', '.join(sorted(rows['commit'].unique()))} · data md5 {md5} · seeds {seeds}</sub>"
+
+
+def _state(night: Night) -> str:
+    """Which targets a night misses, and which of them by no more than two retrains differ."""
+    if all(target.word == "missing" for target in night.targets):
+        return MISSING
+    failed = [target.name for target in night.limits if target.word == "FAILED"]
+    near = [target.name for target in night.targets if target.word == "FAILED" and target.name not in failed]
+    words = [f"{word}: {', '.join(names)}" for word, names in (("FAILED", failed), ("within noise", near)) if names]
+    return "; ".join(words) or "met"
 
 
 def _title(spot: Spot) -> str:

@@ -120,6 +120,15 @@ def test_when_a_retrain_is_due():
     assert (due(nights).night, due(nights).share) == (10, 0.1)
 
 
+def test_what_two_retrains_do_not_agree_on_calls_for_no_retrain():
+    spot = (*SPOT[:3], "1x20")
+    far = rows("tru", usual(relative=0.98, auc=0.04, forgotten_share=0.01), spot)
+    for noise, holds in ((usual(relative=1.03, auc=0.05), True), (usual(relative=1.03, auc=0.03), False)):
+        night = next(course(found(far, rows("retrain", noise, spot)), ("mgcn", "toy", "user", 20), [1]))
+        assert [t.name for t in night.targets if t.word == "FAILED"] == ["retained NDCG@20", "membership AUC"]
+        assert night.holds is holds
+
+
 CHOSEN = {
     "criterion": "the nearer the better",
     "regimes": ["user"],
