@@ -91,7 +91,7 @@ class Deletion:
         if self.params.fusion_gate:
             self._rewrite(leaving)
         if module.item_graph:
-            self.items = self.items + self._second_hand(displaced["items"], bases)
+            self.items = self.items + self._second_hand(displaced["items"])
         touched = np.intersect1d(change.forgotten[:, 0], change.users[~change.emptied_users])
         kind = np.where(is_forgotten, where(item, change.items, change.emptied_items) < 0, -1)
         basis = [directions(self.ghosts.items)]
@@ -122,15 +122,15 @@ class Deletion:
         probes, wishes = torch.cat([first, last]), wish[:, None] * kinds.repeat(2, 1)
         self.item_shares[1:] = -self._rewritten(probes, at.repeat(2).numpy(), wishes)
 
-    def _second_hand(self, displacement: Tensor, bases: list[Tensor]) -> Tensor:
+    def _second_hand(self, displacement: Tensor) -> Tensor:
         """To be added to the rows of items that deleted ones resemble, for what the deleted ones' users put into them.
 
         A deleted item's vector was made from these rows as well, so its pairs taught them: should an item with the same
-        features come back, its former users would like it. At strength one, for no practice could tell a better one.
+        features come back, its former users would like it. They pulled by way of that item's score, so in the direction
+        of their final vectors only. No practice can tell how strong this is (:data:`SECOND_HAND`).
 
         Args:
             displacement: (n_items_before, d) rows minus their initial values.
-            bases: as for the items' own users.
 
         Returns:
             (n_items_after, d).
@@ -148,8 +148,8 @@ class Deletion:
         own = data.edges[np.isin(data.edges[:, 1], rows), ::-1]
         taught = taught[~np.isin(taught @ [n, 1], own @ [n, 1])]  # an own user has a weight already
         rows = np.unique(taught[:, 0])
-        kind = np.repeat([-1, 0], [len(own), len(taught)])
-        found = forgotten_share(displacement, bases, np.concatenate([own, taught]), kind, rows, self.params.ridge)
+        kind, basis = np.repeat([-1, 0], [len(own), len(taught)]), [directions(self.ghosts.users)]
+        found = forgotten_share(displacement, basis, np.concatenate([own, taught]), kind, rows, self.params.ridge)
         share, items = SECOND_HAND * found[0, torch.from_numpy(change.items)], position[taught[:, 0]]
         if not self.params.fusion_gate:
             return -share
