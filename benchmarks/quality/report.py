@@ -223,8 +223,8 @@ class Page:
             "users of whom no edge is left were last served with; somebody may have kept them. *KS*: of the rank "
             "percentiles of the forgotten pairs. *below retrained*: share of the forgotten pairs that rank lower than "
             "in the reference (.5 is even). *lists*: share of the top-20 lists that differ from the reference's. "
-            "*faster*: processor time of the reference's training by that of the method. *violations*: of what must be "
-            "exactly zero."
+            "*faster*: processor time of the reference's training by that of the method, the median of three runs. "
+            "*violations*: of what must be exactly zero."
         )
         for spot in self.spots:
             methods = [m for m in self._expected(spot) if not m.startswith(f"{TRU}/")]
