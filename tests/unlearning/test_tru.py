@@ -303,23 +303,6 @@ class TestStrength:
         assert not np.array_equal(base.patch, users.patch)
         assert not np.array_equal(base.arrays["items"], items.arrays["items"])
 
-    def test_pairs_whose_item_is_gone_have_one_between_both(self, model, retained):
-        """The users' row alone holds them: at 1 and 4 it is taken back by 2; where the item stays, by 1 as before."""
-
-        def moved(retained, **strength):
-            params = UnlearnParams(strength=Strength(**strength), fusion_gate=False)
-            found = Tru(params).unlearn(model, retained)
-            return found.arrays["users"] - model.arrays["users"]
-
-        gone = without(ForgetSet(items=frozenset(map(str, model.data.items[[3, 50]]))))
-        once, twice = (moved(gone, users=1.0, items=items) for items in (1.0, 4.0))
-        assert np.abs(once).max() > 1e-3 and np.allclose(twice, 2 * once, atol=1e-6)
-        change = Change.between(model.data, retained)
-        lost = np.isin(change.forgotten[:, 1], change.items[change.emptied_items])
-        stays = np.setdiff1d(change.forgotten[~lost, 0], change.forgotten[lost, 0])
-        once, same = (moved(retained, users=1.0, items=items)[stays] for items in (1.0, 4.0))
-        assert np.abs(once).max() > 1e-3 and np.array_equal(once, same)
-
     def test_users_who_are_gone_have_one_by_how_many_edges_they_had(self, model):
         retained = without(simulated("user"))
         change = Change.between(model.data, retained)

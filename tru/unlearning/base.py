@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -27,11 +26,6 @@ class Strength(Params):
     gone: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
     """Governs what users of whom no edge is left put into items' rows: of users with 1 edge, with 2 or 3, with 4 to 7,
     and so on, the last for all beyond; empty: as ``items``."""
-
-    @property
-    def lost(self) -> float:
-        """Governs pairs of which the item has no edge left: the users' row alone holds them, so it is between both."""
-        return math.sqrt(self.users * self.items)
 
     def of_gone(self, classes: int) -> list[float]:
         """The scale for each of so many classes of users who are gone, by doubling numbers of edges."""

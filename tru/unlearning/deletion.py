@@ -27,8 +27,6 @@ from tru.unlearning.cut import structural
 OWN = 6
 """Edges, one less than which and a user's last vector tells as much of the user as of the items. Chosen on TikTok and
 amazon-baby, against retrained models (docs/log.md)."""
-SECOND_HAND = 0.5
-"""Strength of what deleted items' users taught the rows of items that these resemble. Chosen like :data:`OWN`."""
 
 
 class Deletion:
@@ -56,8 +54,7 @@ class Deletion:
         self.inputs = inputs.part(retained, change.users, change.items)
         self.purged = structural(model, retained, change, params.neutral_rows)
         self.users, self.items = (torch.from_numpy(self.purged.arrays[side]) for side in ("users", "items"))
-        self.user_shares = torch.zeros(1, *self.users.shape)
-        """Of items that keep edges, and of items of which no edge is left."""
+        self.user_shares = torch.zeros_like(self.users)
         self.item_shares = torch.zeros(1, *self.items.shape)
         """Of users who stay, and of each class of users of whom no edge is left."""
         if params.attribution and len(change.forgotten):
@@ -81,8 +78,9 @@ class Deletion:
         module = cast(Backbone, self.model.module())
         names = module.item_bases() if self.params.branches else ("final",)
         bases = [directions(self._basis(name)) for name in names]
-        user, item = data.edges.T
-        left = where(np.arange(len(data.users)), change.users, change.emptied_users) >= 0
+        left = np.zeros(len(data.users), dtype=bool)
+        left[change.users] = ~change.emptied_users
+        user = data.edges[:, 0]
         leaving = np.where(left, 0, np.bincount(user, minlength=len(left)))
         kind = np.where(is_forgotten, doubling(leaving)[user], -1)
         touched = np.intersect1d(change.forgotten[:, 1], change.items[~change.emptied_items])
@@ -93,10 +91,9 @@ class Deletion:
         if module.item_graph:
             self.items = self.items + self._second_hand(displaced["items"])
         touched = np.intersect1d(change.forgotten[:, 0], change.users[~change.emptied_users])
-        kind = np.where(is_forgotten, where(item, change.items, change.emptied_items) < 0, -1)
-        basis = [directions(self.ghosts.items)]
+        kind, basis = np.where(is_forgotten, 0, -1), [directions(self.ghosts.items)]
         found = forgotten_share(displaced["users"], basis, data.edges, kind, touched, self.params.ridge)
-        self.user_shares = found[:, torch.from_numpy(change.users)]
+        self.user_shares = found[0, torch.from_numpy(change.users)]
 
     def _rewrite(self, edges: np.ndarray) -> None:
         """Have what users who are gone left in items' rows taken back so that those who stay feel it least.
@@ -127,7 +124,7 @@ class Deletion:
 
         A deleted item's vector was made from these rows as well, so its pairs taught them: should an item with the same
         features come back, its former users would like it. They pulled by way of that item's score, so in the direction
-        of their final vectors only. No practice can tell how strong this is (:data:`SECOND_HAND`).
+        of their final vectors only. At strength one, for no practice could tell a better one.
 
         Args:
             displacement: (n_items_before, d) rows minus their initial values.
@@ -138,9 +135,10 @@ class Deletion:
         data, change = self.model.data, self.change
         position = np.full(len(data.items), -1)
         position[change.items] = np.arange(len(change.items))
+        left = np.zeros(len(data.items), dtype=bool)
+        left[change.items] = ~change.emptied_items
         links = np.concatenate([np.zeros((0, 2), dtype=np.int64), *(data.knn[m] for m in data.modalities)])
-        is_left = where(links[:, 1], change.items, change.emptied_items) >= 0
-        links = np.unique(links[(position[links[:, 0]] < 0) & is_left], axis=0)
+        links = np.unique(links[(position[links[:, 0]] < 0) & left[links[:, 1]]], axis=0)
         if not len(links):
             return torch.zeros_like(self.items)
         taught = second_hand(links, data.edges)
@@ -149,8 +147,8 @@ class Deletion:
         taught = taught[~np.isin(taught @ [n, 1], own @ [n, 1])]  # an own user has a weight already
         rows = np.unique(taught[:, 0])
         kind, basis = np.repeat([-1, 0], [len(own), len(taught)]), [directions(self.ghosts.users)]
-        found = forgotten_share(displacement, basis, np.concatenate([own, taught]), kind, rows, self.params.ridge)
-        share, items = SECOND_HAND * found[0, torch.from_numpy(change.items)], position[taught[:, 0]]
+        share = forgotten_share(displacement, basis, np.concatenate([own, taught]), kind, rows, self.params.ridge)[0]
+        share, items = share[torch.from_numpy(change.items)], position[taught[:, 0]]
         if not self.params.fusion_gate:
             return -share
         probes = unit(self.ghosts.users)[torch.from_numpy(taught[:, 1])]
@@ -181,8 +179,7 @@ class Deletion:
         scales = torch.tensor([gamma.items, *gamma.of_gone(len(self.item_shares) - 1)])
         items = self.items - torch.einsum("k,knd->nd", scales, self.item_shares)
         users = self.users
-        scales = torch.tensor([gamma.users, gamma.lost][: len(self.user_shares)])
-        reversed_users = users - torch.einsum("k,knd->nd", scales, self.user_shares)
+        reversed_users = users - gamma.users * self.user_shares
         patch = torch.from_numpy(self.purged.patch)
         if not self.params.fusion_gate:
             users = reversed_users
