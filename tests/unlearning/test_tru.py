@@ -14,6 +14,7 @@ from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage, evaluate
 from tru.models.base import ModelParams
 from tru.training import TrainParams, fit, refit
+from tru.unlearning.attribution import directions
 from tru.unlearning.base import Strength, UnlearnParams, make
 from tru.unlearning.calibration import LEAST, MOST, calibrate
 from tru.unlearning.change import Change
@@ -166,6 +167,25 @@ class TestSecondHand:
         after = dict(zip(found.data.items.tolist(), found.arrays["items"], strict=True))
         drop = [former @ (after[item] - before[item]) for item in self.resembled(model)]
         assert np.mean(drop) < 0
+
+    def test_they_pulled_towards_their_final_vectors_and_nowhere_else(self, model):
+        rare = int(np.argmin(np.where(model.data.popularity > 0, model.data.popularity, np.inf)))
+        gone = ForgetSet(items=frozenset([str(model.data.items[rare])]))
+        found = make(UnlearnParams(fusion_gate=False), TRAIN).unlearn(model, without(gone))
+        after = dict(zip(found.data.items.tolist(), found.arrays["items"], strict=True))
+        moved = np.stack(
+            [
+                after[i] - row
+                for i, row in zip(model.data.items.tolist(), model.arrays["items"], strict=True)
+                if i in after
+            ]
+        )
+        moved = moved[np.abs(moved).max(axis=1) > 0]
+        users = np.unique(model.data.edges[model.data.edges[:, 1] == rare, 0])
+        basis = directions(model.embed().users)[users].numpy()
+        assert len(moved) and len(users) < basis.shape[1] // 2  # or anything would lie in their span
+        weights = np.linalg.lstsq(basis.T, moved.T, rcond=None)[0]
+        assert np.allclose(basis.T @ weights, moved.T, atol=1e-6)
 
     def test_a_backbone_without_a_graph_of_items_has_nothing_to_take_back(self, gone):
         model = fit(dataset(), ModelParams(name="lightgcn", width=16), TRAIN)
