@@ -172,15 +172,8 @@ class TestSecondHand:
         rare = int(np.argmin(np.where(model.data.popularity > 0, model.data.popularity, np.inf)))
         gone = ForgetSet(items=frozenset([str(model.data.items[rare])]))
         found = make(UnlearnParams(fusion_gate=False), TRAIN).unlearn(model, without(gone))
-        after = dict(zip(found.data.items.tolist(), found.arrays["items"], strict=True))
-        moved = np.stack(
-            [
-                after[i] - row
-                for i, row in zip(model.data.items.tolist(), model.arrays["items"], strict=True)
-                if i in after
-            ]
-        )
-        moved = moved[np.abs(moved).max(axis=1) > 0]
+        before, after = (dict(zip(m.data.items.tolist(), m.arrays["items"], strict=True)) for m in (model, found))
+        moved = np.stack([after[item] - before[item] for item in self.moved(model, found)])
         users = np.unique(model.data.edges[model.data.edges[:, 1] == rare, 0])
         basis = directions(model.embed().users)[users].numpy()
         assert len(moved) and len(users) < basis.shape[1] // 2  # or anything would lie in their span
