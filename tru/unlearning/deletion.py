@@ -57,6 +57,8 @@ class Deletion:
         self.user_shares = torch.zeros_like(self.users)
         self.item_shares = torch.zeros(1, *self.items.shape)
         """Of users who stay, and of each class of users of whom no edge is left."""
+        self.company = torch.ones(len(self.items))
+        """How much of its users' company an item keeps: 1 down to half of them, 0 if all are gone."""
         if params.attribution and len(change.forgotten):
             self._attribute()
 
@@ -80,8 +82,10 @@ class Deletion:
         bases = [directions(self._basis(name)) for name in names]
         left = np.zeros(len(data.users), dtype=bool)
         left[change.users] = ~change.emptied_users
-        user = data.edges[:, 0]
+        user, item = data.edges.T
         leaving = np.where(left, 0, np.bincount(user, minlength=len(left)))
+        had, lost = (np.bincount(x, minlength=n)[change.items] for x in (item, item[leaving[user] > 0]))
+        self.company = torch.from_numpy(2 * (1 - lost / np.maximum(had, 1))).float().clamp_max(1.0)
         kind = np.where(is_forgotten, doubling(leaving)[user], -1)
         touched = np.intersect1d(change.forgotten[:, 1], change.items[~change.emptied_items])
         found = forgotten_share(displaced["items"], bases, data.edges[:, ::-1], kind, touched, self.params.ridge)
@@ -175,9 +179,14 @@ class Deletion:
 
     @torch.no_grad()
     def apply(self, gamma: Strength) -> TrainedModel:
-        """The model at one strength."""
-        scales = torch.tensor([gamma.items, *gamma.of_gone(len(self.item_shares) - 1)])
-        items = self.items - torch.einsum("k,knd->nd", scales, self.item_shares)
+        """The model at one strength.
+
+        A strength above one makes up for what a ridge gives to those who stay of what those who are gone have put into
+        a row. Where hardly anybody stays nothing was given away, and the strength nears one.
+        """
+        gone = torch.tensor(gamma.of_gone(len(self.item_shares) - 1))
+        scales = torch.cat([torch.full((1, len(self.items)), gamma.items), 1 + (gone[:, None] - 1) * self.company])
+        items = self.items - torch.einsum("kn,knd->nd", scales, self.item_shares)
         users = self.users
         reversed_users = users - gamma.users * self.user_shares
         patch = torch.from_numpy(self.purged.patch)
