@@ -333,6 +333,24 @@ class TestStrength:
         assert len(moved) and set(moved) <= set(np.flatnonzero(np.isin(change.items, of_busy)))
         assert np.array_equal(base.patch, last.patch)  # nobody who stays had an edge of theirs
 
+    def test_where_hardly_anybody_of_an_item_stays_the_strength_nears_one(self, model):
+        """All users of an item but one go; with 1 of n left, a strength of 4 counts as 1 + 3 * 2 / n there."""
+        data = model.data
+        item = int(np.argmax(data.popularity))
+        users = np.unique(data.edges[data.edges[:, 1] == item, 0])
+        retained = without(ForgetSet(users=frozenset(map(str, data.users[users[1:]]))))
+        at = retained.items.tolist().index(data.items[item])
+        plain = Strength(users=1.0, items=1.0)
+        once, more = (
+            Tru(UnlearnParams(strength=plain.model_copy(update={"gone": (gone,)})))
+            .unlearn(model, retained)
+            .arrays["items"][at]
+            - model.arrays["items"][item]
+            for gone in (1.0, 4.0)
+        )
+        assert np.abs(once).max() > 1e-3
+        assert np.allclose(more, (1 + 3 * 2 / len(users)) * once, rtol=1e-4, atol=1e-6)
+
     def test_strengths_beyond_the_last_class_are_the_last(self):
         found = Strength(users=1.0, items=1.5, gone=(3.0, 2.0))
         assert found.of_gone(4) == [3.0, 2.0, 2.0, 2.0]
