@@ -295,10 +295,10 @@ class Page:
         if not measured:
             return "\nIn brackets: an independently shuffled retrain. Nothing was measured yet."
         said = "\nIn brackets: an independently shuffled retrain. "
-        due = "A retrain is due when a target fails by more than two retrains differ from each other."
+        due = "A retrain is due once a target fails, and fails ever after, by more than two retrains differ."
         if first is None:
-            return f"{said}{due} That was never so up to the last night measured ({measured[-1].share:.1%} forgotten)."
-        return f"{said}{due} That is first so on night {first.night} ({first.share:.1%} forgotten)."
+            return f"{said}{due} That is not so up to the last night measured ({measured[-1].share:.1%} forgotten)."
+        return f"{said}{due} That is so from night {first.night} on ({first.share:.1%} forgotten)."
 
     def planted(self) -> Iterator[str]:
         """Users who never were, and what they pushed."""

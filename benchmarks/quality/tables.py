@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import cast
 
 import numpy as np
@@ -288,5 +289,9 @@ def course(found: Results, key: tuple[str, str, str, int], nights: Sequence[int]
 
 
 def due(nights: Sequence[Night]) -> Night | None:
-    """The first night after which something does not hold: a retrain is due by then."""
-    return next((night for night in nights if not night.holds), None)
+    """The first night from which on nothing measured holds: a retrain is due by then.
+
+    One night that fails between others that hold is the luck of the pairs it is measured on.
+    """
+    failing = list(takewhile(lambda night: not night.holds, reversed(nights)))
+    return failing[-1] if failing else None
