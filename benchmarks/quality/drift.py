@@ -80,9 +80,12 @@ def _measured(
 
 
 def after(bench: Bench, scene: Scene, course: Course, parts: Sequence[ForgetSet], night: int) -> TrainedModel:
-    """The model after so many nights; its facts say what the last of them cost."""
+    """The model after so many nights; its facts say what the last of them cost.
+
+    Nights of other code are not gone on from: unlike a training, what a method does is in no key but the commit.
+    """
     params = bench.params(course.method, course.backbone)
-    words = [scene.key, params.model_dump(mode="json"), course.regime, course.size]
+    words = [scene.key, bench.commit, params.model_dump(mode="json"), course.regime, course.size]
 
     def key(n: int) -> str:
         return digest("night", *words, [part.to_dict() for part in parts[:n]])
