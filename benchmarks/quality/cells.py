@@ -20,6 +20,7 @@ from benchmarks.quality import results
 from benchmarks.quality.grid import NOISE, ORIGINAL, PLANTED, REFERENCE, YARDSTICKS, Cell, Grid, Place
 from benchmarks.quality.pantry import Pantry, digest
 from tru.data.forget import ForgetSet, simulate
+from tru.data.planted import Planted
 from tru.data.prepare import Prepared
 from tru.errors import DataError, UnlearningError
 from tru.evaluation.audits import Scores, Stage, ks_distance, last_vector_auc, vectors
@@ -116,14 +117,14 @@ class Scene:
         """What is to be forgotten."""
         if self._forget is not None:
             return self._forget
-        if self.place.regime == PLANTED:
-            return self.pantry.planted(self.place.dataset).forget
+        if self.planted is not None:
+            return self.planted.forget
         return simulate(self.pantry.dataset(self.place.dataset), self.place.forget(self.pantry.grid))
 
     @cached_property
-    def targets(self) -> tuple[str, ...]:
-        """Items that are pushed by whom this place forgets."""
-        return self.pantry.planted(self.place.dataset).targets if self.place.regime == PLANTED else ()
+    def planted(self) -> Planted | None:
+        """Whom this place forgets if they never were, and what they pushed."""
+        return self.pantry.planted(self.place.dataset) if self.place.regime == PLANTED else None
 
     @cached_property
     def retained(self) -> Prepared:
@@ -224,8 +225,8 @@ class Scene:
             shadows = self.pantry.shadows(self.place) if "membership" in parts else []
             start = time.process_time()
             candidate = model if name == "unlearned" else self.noise
-            models = self.original, candidate, [self.reference]
-            rows = audit(*models, self.stage, shadows, targets=self.targets, parts=parts, only={name})
+            models, targets = (self.original, candidate, [self.reference]), self.planted.targets if self.planted else ()
+            rows = audit(*models, self.stage, shadows, targets=targets, parts=parts, only={name})
         except Exception:  # the cell's other numbers stand; the report shows that this part failed
             traceback.print_exc()
             return {"audit_failed": 1.0}

@@ -263,15 +263,17 @@ def load_grid(file: Path = GRID) -> Grid:
     parts: list[Sweep | DriftSpec] = [*grid.sweeps, *grid.drift]
     strange = {b for part in parts for b in part.backbones} - set(grid.backbones)
     strange |= {d for part in parts for d in part.datasets} - set(grid.datasets)
-    strange |= {spec.of for spec in grid.datasets.values() if isinstance(spec, PlantedSpec)} - set(grid.datasets)
+    planted = {name: spec for name, spec in grid.datasets.items() if isinstance(spec, PlantedSpec)}
+    strange |= {spec.of for spec in planted.values()} - (set(grid.datasets) - set(planted))
     strange |= {m for part in parts for m in part.methods or ()} - {
         *grid.methods,
         *(f"tru/{a}" for a in grid.ablations),
     }
     if strange:
         raise DataError(f"{file}: {', '.join(sorted(strange))}: used, but not defined there. Define it, or drop it.")
-    for part in grid.sweeps:
-        if PLANTED in part.regimes and (wrong := [d for d in part.datasets if part.fractions != [grid.fakes(d)]]):
+    for part in (part for part in grid.sweeps if PLANTED in part.regimes):
+        wrong = [d for d in part.datasets if d not in planted or part.fractions != [grid.fakes(d)]]
+        if wrong:
             there = ", ".join(f"{dataset}: {grid.fakes(dataset)}" for dataset in wrong)
             raise DataError(
                 f"{file}: planted users are forgotten all at once, so fractions must be their number: {there}."

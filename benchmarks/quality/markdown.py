@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.quality.tables import Summary
+from benchmarks.quality.tables import Night, Spot, Summary, Target
 
 MISSING = "missing"
 
@@ -41,3 +41,33 @@ def folded(title: str, lines: Iterable[str]) -> Iterator[str]:
     yield from ("", f"<details><summary>{title}</summary>")
     yield from lines
     yield from ("", "</details>")
+
+
+def state_of(night: Night) -> str:
+    """Which targets a night misses, and which of them by no more than two retrains differ."""
+    if all(target.word == "missing" for target in night.targets):
+        return MISSING
+    failed = [target.name for target in night.limits if target.word == "FAILED"]
+    near = [target.name for target in night.targets if target.word == "FAILED" and target.name not in failed]
+    words = [f"{word}: {', '.join(names)}" for word, names in (("FAILED", failed), ("within noise", near)) if names]
+    return "; ".join(words) or "met"
+
+
+def heading(spot: Spot) -> str:
+    """A place in words."""
+    backbone, dataset, regime, fraction = spot
+    amount = f"{float(fraction):.0%}" if "." in fraction else fraction
+    return f"{backbone} on {dataset}, {regime}, {amount}"
+
+
+def tally(words: Sequence[str], order: Sequence[str]) -> str:
+    """How often each word is there, in this order."""
+    return ", ".join(f"{words.count(word)} {word}" for word in order if words.count(word)) or "none"
+
+
+def reached(target: Target) -> str:
+    """What was reached against what should be; empty if it was not measured."""
+    if target.word == MISSING:
+        return ""
+    sign = "≥" if target.at_least else "≤"
+    return f"{plain(target.value, 3)} {sign} {plain(target.bound, 3)}"

@@ -14,8 +14,19 @@ import pandas as pd
 
 from benchmarks.quality import figures, results, tables, tuning
 from benchmarks.quality.grid import NOISE, ORIGINAL, PLANTED, REFERENCE, YARDSTICKS, Grid, Place, courses, places
-from benchmarks.quality.markdown import MISSING, folded, number, plain, signed, table
-from benchmarks.quality.tables import CRITERIA, SPOT, TRU, Night, Results, Spot, Summary, Target
+from benchmarks.quality.markdown import (
+    MISSING,
+    folded,
+    heading,
+    number,
+    plain,
+    reached,
+    signed,
+    state_of,
+    table,
+    tally,
+)
+from benchmarks.quality.tables import CRITERIA, SPOT, TRU, Night, Results, Spot, Summary
 
 FAILED = "failed"
 COLUMNS = {
@@ -120,7 +131,7 @@ class Page:
         yield ""
         yield f"- Measured: {len(self.spots)} of {len(self.expected)} places; the rest is listed at the end."
         words = [target.word for spot in self.spots for target in tables.targets(self.found, spot)]
-        yield f"- Targets of TRU: {_tally(words, ('met', 'FAILED', 'missing'))}."
+        yield f"- Targets of TRU: {tally(words, ('met', 'FAILED', 'missing'))}."
         whole = [spot for spot in self.spots if self._rivals(spot)[0] == self._rivals(spot)[1]]
         together: list[str] = []
         for letter, (name, _) in CRITERIA.items():
@@ -140,7 +151,7 @@ class Page:
 
     def _quota(self, words: Sequence[str]) -> str:
         known = [word for word in words if word != "missing"]
-        told = _tally(words, ("best", "tied", "WORSE", "CATASTROPHIC", "missing"))
+        told = tally(words, ("best", "tied", "WORSE", "CATASTROPHIC", "missing"))
         if not known:
             return told
         share = sum(word in ("best", "tied") for word in known) / len(known)
@@ -181,7 +192,7 @@ class Page:
         )
         rows = []
         for spot in self.spots:
-            cells = [f"{_target(t)} **{t.word}**".strip() for t in tables.targets(self.found, spot)]
+            cells = [f"{reached(t)} **{t.word}**".strip() for t in tables.targets(self.found, spot)]
             rows.append([*spot, str(self.found.get(spot, TRU, "relative/ndcg@20").count), *cells])
         names = ["NDCG@20 / retrained", "forget Recall@20 distance", "membership AUC distance", "times faster"]
         yield from table([*SPOT, "seeds", *names], rows)
@@ -228,7 +239,7 @@ class Page:
         )
         for spot in self.spots:
             methods = [m for m in self._expected(spot) if not m.startswith(f"{TRU}/")]
-            yield from ("", f"### {_title(spot)}")
+            yield from ("", f"### {heading(spot)}")
             rows = [[method, *self._row(spot, method, COLUMNS.values())] for method in methods]
             yield from table(["method", *COLUMNS], rows)
             yield self._source([spot], methods)
@@ -278,7 +289,7 @@ class Page:
                 pairs = [
                     f"{self._cell(night.spot, TRU, m, 3)} ({self._cell(night.spot, NOISE, m, 3)})" for m in metrics
                 ]
-                state = _state(night)
+                state = state_of(night)
                 share = f"{night.share:.1%}" if np.isfinite(night.share) else MISSING
                 rows.append([str(night.night), share, *pairs, self._cell(night.spot, TRU, "cpu_seconds", 2), state])
             head = ["NDCG@20 / retrained", "forget Recall@20 distance", "membership AUC distance", "KS", "lists"]
@@ -311,7 +322,7 @@ class Page:
         )
         spots = [spot for spot in self.spots if spot[2] == PLANTED]
         methods = list(dict.fromkeys(m for spot in spots for m in self._expected(spot)))
-        rows = [[_title(spot), *(self._exposure(spot, method) for method in methods)] for spot in spots]
+        rows = [[heading(spot), *(self._exposure(spot, method) for method in methods)] for spot in spots]
         yield from table(["exposure, per mille", *methods], rows)
         yield self._source(spots, methods)
 
@@ -334,7 +345,7 @@ class Page:
             if here:
                 rows = [[f"`{n.removeprefix('audit/')}`", *(self._cell(spot, m, n, 3) for m in methods)] for n in here]
                 yield ""
-                yield from folded(_title(spot), [*table(["audit", *methods], rows), self._source([spot], methods)])
+                yield from folded(heading(spot), [*table(["audit", *methods], rows), self._source([spot], methods)])
         if not names:
             yield from ("", "None were measured.")
 
@@ -342,7 +353,7 @@ class Page:
         """What is missing or failed."""
         yield "## What is missing, and what failed"
         yield ""
-        if left := [_title(spot) for spot in self.expected if spot not in self.spots]:
+        if left := [heading(spot) for spot in self.expected if spot not in self.spots]:
             yield f"Not measured at all: {'; '.join(left)}."
         rows = []
         for spot in self.spots:
@@ -386,30 +397,3 @@ class Page:
         md5 = ", ".join(f"{name} {md5}" for name, md5 in data.itertuples(index=False))
         seeds = ", ".join(map(str, sorted(rows["seed"].unique())))
         return f"\n<sub>commit {', '.join(sorted(rows['commit'].unique()))} · data md5 {md5} · seeds {seeds}</sub>"
-
-
-def _state(night: Night) -> str:
-    """Which targets a night misses, and which of them by no more than two retrains differ."""
-    if all(target.word == "missing" for target in night.targets):
-        return MISSING
-    failed = [target.name for target in night.limits if target.word == "FAILED"]
-    near = [target.name for target in night.targets if target.word == "FAILED" and target.name not in failed]
-    words = [f"{word}: {', '.join(names)}" for word, names in (("FAILED", failed), ("within noise", near)) if names]
-    return "; ".join(words) or "met"
-
-
-def _title(spot: Spot) -> str:
-    backbone, dataset, regime, fraction = spot
-    amount = f"{float(fraction):.0%}" if "." in fraction else fraction
-    return f"{backbone} on {dataset}, {regime}, {amount}"
-
-
-def _tally(words: Sequence[str], order: Sequence[str]) -> str:
-    return ", ".join(f"{words.count(word)} {word}" for word in order if words.count(word)) or "none"
-
-
-def _target(target: Target) -> str:
-    if target.word == MISSING:
-        return ""
-    sign = "≥" if target.at_least else "≤"
-    return f"{plain(target.value, 3)} {sign} {plain(target.bound, 3)}"

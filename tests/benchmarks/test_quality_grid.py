@@ -77,7 +77,9 @@ def test_a_filter_takes_several_axes_and_values(tmp_path):
         ({"tuning": {"tries": {"tru": [{}], "cut": [{}, {}]}}}, "equally many settings"),
         ({"sizes": 3}, "sizes"),
         ({"datasets": {**WORDS["datasets"], "c": {"of": "d"}}}, "d: used, but not defined"),
+        ({"datasets": {**WORDS["datasets"], "c": {"of": "c"}}}, "c: used, but not defined"),
         ({"sweeps": [{**WORDS["sweeps"][0], "regimes": ["planted"]}]}, "must be their number: a: 0"),
+        ({"sweeps": [{**WORDS["sweeps"][0], "regimes": ["planted"], "fractions": [0]}]}, "must be their number: a: 0"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, changes, words):
