@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tru.unlearning.attribution import directions, forgotten_share, non_negative_ridge
+from tru.unlearning.attribution import Basis, forgotten_share, non_negative_ridge
 
 
 def random(*shape, seed=0):
@@ -69,10 +69,13 @@ def test_a_target_against_all_directions_is_explained_by_none():
 
 def test_directions_are_centred_and_of_length_one():
     vectors = random(50, 8) + 5
-    found = directions(vectors)
+    basis = Basis.of(vectors)
+    found = basis.directions
     assert torch.allclose(found.norm(dim=1), torch.ones(50))
     assert torch.allclose(found, torch.nn.functional.normalize(vectors - vectors.mean(0), dim=1))
     assert found.mean(0).abs().max() < 0.3
+    length = (vectors - vectors.mean(0)).norm(dim=1, keepdim=True)
+    torch.testing.assert_close(found + basis.scale * basis.common, vectors / length)
 
 
 # shares
@@ -81,6 +84,11 @@ def test_directions_are_centred_and_of_length_one():
 def only(forgotten):
     """Kinds of edges where forgotten ones are of one kind."""
     return np.where(forgotten, 0, -1)
+
+
+def plain(directions):
+    """A basis of given directions with nothing in common."""
+    return Basis(directions, torch.zeros(directions.shape[1]), torch.ones(len(directions), 1))
 
 
 EDGES = np.array([[1, 3], [0, 0], [1, 2], [0, 1], [2, 0], [2, 3], [2, 1]])
@@ -92,27 +100,40 @@ def test_the_forgotten_share_of_orthogonal_neighbours_is_exactly_theirs():
     for row, neighbour in EDGES:
         rows[row] += weights[neighbour] * basis[neighbour]
     forgotten = np.array([True, True, False, False, False, True, True])
-    (share,) = forgotten_share(rows, [basis], EDGES, only(forgotten), np.array([0, 1, 2]), 0.25)
+    (share,) = forgotten_share(rows, [plain(basis)], EDGES, only(forgotten), np.array([0, 1, 2]), 0.25).apart
     expected = torch.zeros(3, 8)
     for row, neighbour in EDGES[forgotten]:
         expected[row, neighbour] = weights[neighbour] / 1.25  # the ridge takes its part
     torch.testing.assert_close(share, expected)
 
 
+def test_what_all_neighbours_have_in_common_goes_with_the_weights_of_the_forgotten_ones():
+    directions, forgotten = torch.eye(2, 4), np.array([True, False])
+    basis = Basis(directions, torch.tensor([0.0, 0.0, 3.0, 0.0]), torch.tensor([[0.5], [7.0]]))
+    found = forgotten_share(torch.tensor([[2.2, 1.1, 0.0, 9.0]]), [basis], np.array([[0, 0], [0, 1]]), only(forgotten),
+                            np.array([0]), 0.1)  # fmt: skip
+    torch.testing.assert_close(found.apart[0, 0], torch.tensor([2.0, 0.0, 0.0, 0.0]))
+    torch.testing.assert_close(found.common[0], torch.tensor([0.0, 0.0, 2.0 * 0.5 * 3.0, 0.0]))
+
+
 def test_only_the_asked_rows_have_a_share():
     forgotten = np.array([True] * len(EDGES))
-    (share,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, only(forgotten), np.array([1]), 0.1)
+    (share,) = forgotten_share(
+        torch.ones(3, 8), [plain(torch.eye(4, 8))], EDGES, only(forgotten), np.array([1]), 0.1
+    ).apart
     assert (share[[0, 2]] == 0).all()
     assert (share[1] != 0).any()
     (nothing,) = forgotten_share(
-        torch.ones(3, 8), [torch.eye(4, 8)], EDGES, only(forgotten), np.array([], dtype=int), 0.1
-    )
+        torch.ones(3, 8), [plain(torch.eye(4, 8))], EDGES, only(forgotten), np.array([], dtype=int), 0.1
+    ).apart
     assert (nothing == 0).all()
 
 
 def test_nothing_forgotten_is_no_share():
     forgotten = np.zeros(len(EDGES), dtype=bool)
-    (share,) = forgotten_share(torch.ones(3, 8), [torch.eye(4, 8)], EDGES, only(forgotten), np.arange(3), 0.1)
+    (share,) = forgotten_share(
+        torch.ones(3, 8), [plain(torch.eye(4, 8))], EDGES, only(forgotten), np.arange(3), 0.1
+    ).apart
     assert (share == 0).all()
 
 
@@ -123,21 +144,25 @@ def dense():
     edges = np.array([(row, column) for row in range(40) for column in rng.choice(60, row + 1, replace=False)])
     edges = rng.permutation(edges)
     forgotten = rng.random(len(edges)) < 0.3
-    return random(40, 16), [directions(random(60, 16, seed=k)) for k in (1, 2)], edges, forgotten
+    return random(40, 16), [Basis.of(random(60, 16, seed=k)) for k in (1, 2)], edges, forgotten
 
 
 def test_rows_solved_together_are_solved_as_if_alone(dense):
     displacement, bases, edges, forgotten = dense
     rows, kind = np.unique(edges[forgotten, 0]), only(forgotten)
-    (together,) = forgotten_share(displacement, bases, edges, kind, rows, 0.1)
+    found = forgotten_share(displacement, bases, edges, kind, rows, 0.1)
     for row in rows[::6]:
         at = edges[:, 0] == row
-        (alone,) = forgotten_share(displacement, bases, edges[at], kind[at], np.array([row]), 0.1)
-        x = torch.cat([basis[edges[at, 1]] for basis in bases])[None]
+        one = forgotten_share(displacement, bases, edges[at], kind[at], np.array([row]), 0.1)
+        together, alone = found.apart[0], one.apart[0]
+        x = torch.cat([basis.directions[edges[at, 1]] for basis in bases])[None]
         weights = non_negative_ridge(x, displacement[row][None], 0.1)[0]
         torch.testing.assert_close(together[row], alone[row], rtol=2e-3, atol=2e-4)
         mine = weights * torch.from_numpy(forgotten[at]).repeat(len(bases))
         torch.testing.assert_close(alone[row], mine @ x[0], rtol=1e-3, atol=1e-4)
+        common = [basis.scale[edges[at, 1]] * basis.common for basis in bases]
+        torch.testing.assert_close(one.common[row], mine @ torch.cat(common), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found.common[row], one.common[row], rtol=2e-3, atol=2e-4)
 
 
 def test_the_order_of_the_edges_is_no_matter(dense):
@@ -145,14 +170,14 @@ def test_the_order_of_the_edges_is_no_matter(dense):
     rows, order = np.unique(edges[forgotten, 0]), np.argsort(edges @ [100, 1])
     one = forgotten_share(displacement, bases, edges, only(forgotten), rows, 0.1)
     other = forgotten_share(displacement, bases, edges[order], only(forgotten)[order], rows, 0.1)
-    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(one.apart, other.apart, rtol=1e-3, atol=1e-4)
 
 
 def test_forgetting_every_neighbour_takes_all_that_neighbours_explain(dense):
     displacement, bases, edges, forgotten = dense
     rows, everything = np.unique(edges[:, 0]), np.ones_like(forgotten)
     (whole,), (part,), (rest,) = (
-        forgotten_share(displacement, bases, edges, only(these), rows, 0.1)
+        forgotten_share(displacement, bases, edges, only(these), rows, 0.1).apart
         for these in (everything, forgotten, ~forgotten)
     )
     torch.testing.assert_close(part + rest, whole, rtol=1e-3, atol=1e-4)
@@ -164,8 +189,9 @@ def test_kinds_are_told_apart_and_add_up(dense):
     rows = np.unique(edges[forgotten, 0])
     kind = np.where(forgotten, edges[:, 1] % 3, -1)
     found = forgotten_share(displacement, bases, edges, kind, rows, 0.1)
-    (whole,) = forgotten_share(displacement, bases, edges, only(forgotten), rows, 0.1)
-    assert found.shape == (3, *displacement.shape)
-    torch.testing.assert_close(found.sum(0), whole, rtol=1e-3, atol=1e-4)
-    (second,) = forgotten_share(displacement, bases, edges, np.where(kind == 1, 0, -1), rows, 0.1)
-    torch.testing.assert_close(found[1], second, rtol=1e-3, atol=1e-4)
+    whole = forgotten_share(displacement, bases, edges, only(forgotten), rows, 0.1)
+    assert found.apart.shape == (3, *displacement.shape)
+    torch.testing.assert_close(found.apart.sum(0), whole.apart[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.common, whole.common, rtol=1e-3, atol=1e-4)
+    second = forgotten_share(displacement, bases, edges, np.where(kind == 1, 0, -1), rows, 0.1)
+    torch.testing.assert_close(found.apart[1], second.apart[0], rtol=1e-3, atol=1e-4)

@@ -13,12 +13,13 @@ from tru.data.synthetic import SyntheticParams, generate
 from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage, evaluate
 from tru.models.base import ModelParams
+from tru.models.propagation import Inputs
 from tru.training import TrainParams, fit, refit
-from tru.unlearning.attribution import directions
+from tru.unlearning.attribution import Basis
 from tru.unlearning.base import Strength, UnlearnParams, make
 from tru.unlearning.calibration import LEAST, MOST, calibrate
 from tru.unlearning.change import Change
-from tru.unlearning.deletion import second_hand
+from tru.unlearning.deletion import Deletion, second_hand
 from tru.unlearning.tru import Tru
 
 TRAIN = TrainParams(epochs=15, min_epochs=15, patience=15, batch=256, learning_rate=1e-2, canaries=150)
@@ -175,7 +176,7 @@ class TestSecondHand:
         before, after = (dict(zip(m.data.items.tolist(), m.arrays["items"], strict=True)) for m in (model, found))
         moved = np.stack([after[item] - before[item] for item in self.moved(model, found)])
         users = np.unique(model.data.edges[model.data.edges[:, 1] == rare, 0])
-        basis = directions(model.embed().users)[users].numpy()
+        basis = Basis.of(model.embed().users).directions[users].numpy()
         assert len(moved) and len(users) < basis.shape[1] // 2  # or anything would lie in their span
         weights = np.linalg.lstsq(basis.T, moved.T, rcond=None)[0]
         assert np.allclose(basis.T @ weights, moved.T, atol=1e-6)
@@ -333,23 +334,38 @@ class TestStrength:
         assert len(moved) and set(moved) <= set(np.flatnonzero(np.isin(change.items, of_busy)))
         assert np.array_equal(base.patch, last.patch)  # nobody who stays had an edge of theirs
 
-    def test_where_hardly_anybody_of_an_item_stays_the_strength_nears_one(self, model):
-        """All users of an item but one go; with 1 of n left, a strength of 4 counts as 1 + 3 * 2 / n there."""
+    @pytest.fixture(scope="class")
+    @classmethod
+    def left_by_all_but_one(cls, model):
+        """An item that all users leave but one: how many it had, their share, and how its row moves at strengths 1 and 4."""
         data = model.data
         item = int(np.argmax(data.popularity))
         users = np.unique(data.edges[data.edges[:, 1] == item, 0])
         retained = without(ForgetSet(users=frozenset(map(str, data.users[users[1:]]))))
+        change = Change.between(data, retained)
+        params = UnlearnParams(fusion_gate=False)
+        deletion = Deletion(params, model, retained, change, Inputs.of(data), model.embed())
         at = retained.items.tolist().index(data.items[item])
-        plain = Strength(users=1.0, items=1.0)
-        once, more = (
-            Tru(UnlearnParams(strength=plain.model_copy(update={"gone": (gone,)})))
-            .unlearn(model, retained)
-            .arrays["items"][at]
-            - model.arrays["items"][item]
-            for gone in (1.0, 4.0)
-        )
-        assert np.abs(once).max() > 1e-3
-        assert np.allclose(more, (1 + 3 * 2 / len(users)) * once, rtol=1e-4, atol=1e-6)
+        strengths = [Strength(users=1.0, items=1.0, gone=(gone,)) for gone in (1.0, 4.0)]
+        moved = [deletion.apply(each).arrays["items"][at] - model.arrays["items"][item] for each in strengths]
+        return len(users), deletion.item_shares[:, at].sum(0).numpy(), *moved
+
+    def test_where_hardly_anybody_of_an_item_stays_the_strength_nears_one(self, left_by_all_but_one):
+        """With 1 of n left, a strength of 4 counts as 1 + 3 * 2 / n there."""
+        n, share, once, more = left_by_all_but_one
+        assert np.abs(share).max() > 1e-3
+        assert np.allclose(once - more, 3 * 2 / n * share, rtol=1e-4, atol=1e-6)
+
+    def test_where_hardly_anybody_of_an_item_stays_everybody_likes_it_less(self, model, left_by_all_but_one):
+        """Beside the share, what the item gained with all users goes as they go: it lies along their means."""
+        _, share, once, _ = left_by_all_but_one
+        common, found = once + share, model.embed()
+        started = model.recipe.user_rows(model.data.users, model.params.width)
+        means = np.stack([x.mean(0) for x in (found.users.numpy(), found.branches["side"][0].numpy(), started)])
+        weights = np.linalg.lstsq(means.T, common, rcond=None)[0]
+        assert np.linalg.norm(common) > 1e-3
+        assert np.allclose(means.T @ weights, common, atol=1e-5)
+        assert means[0] @ common < 0
 
     def test_strengths_beyond_the_last_class_are_the_last(self):
         found = Strength(users=1.0, items=1.5, gone=(3.0, 2.0))

@@ -7,6 +7,8 @@ neighbours, one basis per branch; the share of the forgotten neighbours is subtr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,9 +19,40 @@ ROUNDS = 4
 """Ridge, drop the negative weights, solve again; four rounds equal a full non-negative solve within noise."""
 
 
-def directions(vectors: Tensor) -> Tensor:
-    """Unit rows (n, d) of the vectors after centring; what a neighbour pulls towards."""
-    return unit(vectors - vectors.mean(dim=0))
+@dataclass(frozen=True)
+class Basis:
+    """What neighbours pull towards, in one branch.
+
+    Attributes:
+        directions: (n, d) unit rows of the vectors after centring. A row is explained by these alone, for what it has
+            in common with all vectors is what its neighbours pulled and drawn negatives pushed back.
+        common: (d,) what centring took away.
+        scale: (n, 1) one by the length of the centred vectors; ``directions + scale * common`` are not centred.
+    """
+
+    directions: Tensor
+    common: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> Basis:
+        """Of the neighbours' vectors (n, d)."""
+        common = vectors.mean(dim=0)
+        centred = vectors - common
+        return cls(unit(centred), common, 1 / centred.norm(dim=1, keepdim=True).clamp_min(1e-12))
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The part of each row's displacement that its forgotten neighbours explain, over all branches.
+
+    Attributes:
+        apart: (kinds, n, d) along the directions, by kind of neighbour.
+        common: (n, d) along what all neighbours have in common, at the same weights, all kinds together.
+    """
+
+    apart: Tensor
+    common: Tensor
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -29,41 +62,46 @@ def unit(vectors: Tensor) -> Tensor:
 
 def forgotten_share(
     displacement: Tensor,
-    bases: list[Tensor],
+    bases: list[Basis],
     edges: np.ndarray,
     kind: np.ndarray,
     rows: np.ndarray,
     ridge: float,
-) -> Tensor:
-    """The part of each row's displacement that its forgotten neighbours explain, over all branches.
+) -> Shares:
+    """What forgotten neighbours put into rows.
 
     Args:
         displacement: (n, d) row minus its initial value, for all rows of this side.
-        bases: per branch (n_neighbours, d) unit directions of the other side.
+        bases: one per branch, of the other side.
         edges: (e, 2) row and neighbour, as they were before the deletion.
         kind: (e,) int; -1 stays, 0 and above is forgotten. Kinds are told apart, so that each can have its own scale.
         rows: (r,) the rows to solve for; each has at least one forgotten edge.
         ridge: rho.
 
     Returns:
-        (1 + highest kind, n, d), zero except in ``rows``; at least one kind.
+        1 + highest kind of them, at least one; zero except in ``rows``.
     """
     order = np.argsort(edges[:, 0], kind="stable")
     edges, kind = edges[order], kind[order]
     first, last = np.searchsorted(edges[:, 0], rows), np.searchsorted(edges[:, 0], rows + 1)
-    shares = torch.zeros(max(int(kind.max(initial=0)), 0) + 1, *displacement.shape)
+    apart = torch.zeros(max(int(kind.max(initial=0)), 0) + 1, *displacement.shape)
+    common = torch.zeros_like(displacement)
     for group in alike(last - first):
         at, exists = padded(first[group], last[group])
         neighbours = torch.from_numpy(edges[at, 1])
         mask = torch.from_numpy(exists)
-        x = torch.cat([basis[neighbours] * mask[..., None] for basis in bases], dim=1)
+        x = torch.cat([basis.directions[neighbours] * mask[..., None] for basis in bases], dim=1)
         targets = torch.from_numpy(rows[group])
         weights = non_negative_ridge(x, displacement[targets], ridge)
         kinds = np.where(exists, kind[at], -1)
         for k in np.unique(kinds[kinds >= 0]):
             gone = torch.from_numpy(kinds == k).repeat(1, len(bases))
-            shares[k, targets] = torch.einsum("gn,gnd->gd", weights * gone, x)
-    return shares
+            apart[k, targets] = torch.einsum("gn,gnd->gd", weights * gone, x)
+        gone = torch.from_numpy(kinds >= 0)
+        for basis, weight in zip(bases, weights.chunk(len(bases), dim=1), strict=True):
+            pull = (weight * gone * basis.scale[neighbours].squeeze(2)).sum(dim=1)
+            common[targets] += pull[:, None] * basis.common
+    return Shares(apart, common)
 
 
 def non_negative_ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:

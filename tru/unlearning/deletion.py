@@ -19,7 +19,7 @@ from tru.models.base import Backbone, Embedding
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning import fusion_gate
-from tru.unlearning.attribution import directions, forgotten_share, unit
+from tru.unlearning.attribution import Basis, forgotten_share, unit
 from tru.unlearning.base import Strength, UnlearnParams
 from tru.unlearning.change import Change
 from tru.unlearning.cut import structural
@@ -27,6 +27,10 @@ from tru.unlearning.cut import structural
 OWN = 6
 """Edges, one less than which and a user's last vector tells as much of the user as of the items. Chosen on TikTok and
 amazon-baby, against retrained models (docs/log.md)."""
+
+COMPANY = 8
+"""Edges that have to stay with an item, and half of those it had, for a strength to count in full. Chosen on the same
+data."""
 
 
 class Deletion:
@@ -58,7 +62,7 @@ class Deletion:
         self.item_shares = torch.zeros(1, *self.items.shape)
         """Of users who stay, and of each class of users of whom no edge is left."""
         self.company = torch.ones(len(self.items))
-        """How much of its users' company an item keeps: 1 down to half of them, 0 if all are gone."""
+        """How much of a strength counts for an item; all of it where enough of its edges stay (:data:`COMPANY`)."""
         if params.attribution and len(change.forgotten):
             self._attribute()
 
@@ -79,25 +83,27 @@ class Deletion:
         displaced = {side: torch.from_numpy(self.model.arrays[side]) - rows for side, rows in began.items()}
         module = cast(Backbone, self.model.module())
         names = module.item_bases() if self.params.branches else ("final",)
-        bases = [directions(self._basis(name)) for name in names]
+        bases = [Basis.of(self._basis(name)) for name in names]
         left = np.zeros(len(data.users), dtype=bool)
         left[change.users] = ~change.emptied_users
         user, item = data.edges.T
         leaving = np.where(left, 0, np.bincount(user, minlength=len(left)))
-        had, lost = (np.bincount(x, minlength=n)[change.items] for x in (item, item[leaving[user] > 0]))
-        self.company = torch.from_numpy(2 * (1 - lost / np.maximum(had, 1))).float().clamp_max(1.0)
+        had, stay = (torch.from_numpy(np.bincount(x, minlength=n)[change.items]) for x in (item, item[~is_forgotten]))
+        self.company = (stay / (had / 2).clamp_min(COMPANY)).clamp_max(1.0)
         kind = np.where(is_forgotten, doubling(leaving)[user], -1)
         touched = np.intersect1d(change.forgotten[:, 1], change.items[~change.emptied_items])
         found = forgotten_share(displaced["items"], bases, data.edges[:, ::-1], kind, touched, self.params.ridge)
-        self.item_shares = found[:, torch.from_numpy(change.items)]
+        self.item_shares = found.apart[:, torch.from_numpy(change.items)]
+        lost = 1 - stay / had.clamp_min(1)
+        self.items = self.items - lost[:, None] * found.common[torch.from_numpy(change.items)]
         if self.params.fusion_gate:
             self._rewrite(leaving)
         if module.item_graph:
             self.items = self.items + self._second_hand(displaced["items"])
         touched = np.intersect1d(change.forgotten[:, 0], change.users[~change.emptied_users])
-        kind, basis = np.where(is_forgotten, 0, -1), [directions(self.ghosts.items)]
+        kind, basis = np.where(is_forgotten, 0, -1), [Basis.of(self.ghosts.items)]
         found = forgotten_share(displaced["users"], basis, data.edges, kind, touched, self.params.ridge)
-        self.user_shares = found[0, torch.from_numpy(change.users)]
+        self.user_shares = found.apart[0, torch.from_numpy(change.users)]
 
     def _rewrite(self, edges: np.ndarray) -> None:
         """Have what users who are gone left in items' rows taken back so that those who stay feel it least.
@@ -150,9 +156,9 @@ class Deletion:
         own = data.edges[np.isin(data.edges[:, 1], rows), ::-1]
         taught = taught[~np.isin(taught @ [n, 1], own @ [n, 1])]  # an own user has a weight already
         rows = np.unique(taught[:, 0])
-        kind, basis = np.repeat([-1, 0], [len(own), len(taught)]), [directions(self.ghosts.users)]
-        share = forgotten_share(displacement, basis, np.concatenate([own, taught]), kind, rows, self.params.ridge)[0]
-        share, items = share[torch.from_numpy(change.items)], position[taught[:, 0]]
+        kind, basis = np.repeat([-1, 0], [len(own), len(taught)]), [Basis.of(self.ghosts.users)]
+        found = forgotten_share(displacement, basis, np.concatenate([own, taught]), kind, rows, self.params.ridge)
+        share, items = found.apart[0, torch.from_numpy(change.items)], position[taught[:, 0]]
         if not self.params.fusion_gate:
             return -share
         probes = unit(self.ghosts.users)[torch.from_numpy(taught[:, 1])]
@@ -181,11 +187,11 @@ class Deletion:
     def apply(self, gamma: Strength) -> TrainedModel:
         """The model at one strength.
 
-        A strength above one makes up for what a ridge gives to those who stay of what those who are gone have put into
-        a row. Where hardly anybody stays nothing was given away, and the strength nears one.
+        A strength above one makes up for what a ridge gives to those who stay of what was forgotten in a row. Where
+        hardly anybody stays nothing was given away, and the strength nears one.
         """
-        gone = torch.tensor(gamma.of_gone(len(self.item_shares) - 1))
-        scales = torch.cat([torch.full((1, len(self.items)), gamma.items), 1 + (gone[:, None] - 1) * self.company])
+        strengths = torch.tensor([gamma.items, *gamma.of_gone(len(self.item_shares) - 1)])
+        scales = 1 + (strengths[:, None] - 1) * self.company
         items = self.items - torch.einsum("kn,knd->nd", scales, self.item_shares)
         users = self.users
         reversed_users = users - gamma.users * self.user_shares
