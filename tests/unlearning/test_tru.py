@@ -337,7 +337,7 @@ class TestStrength:
     @pytest.fixture(scope="class")
     @classmethod
     def left_by_all_but_one(cls, model):
-        """An item that all users leave but one: how many it had, their share, and how its row moves at strengths 1 and 4."""
+        """An item that all users leave but one: how many, their share, and its row's moves at strengths 1 and 4."""
         data = model.data
         item = int(np.argmax(data.popularity))
         users = np.unique(data.edges[data.edges[:, 1] == item, 0])
