@@ -294,12 +294,19 @@ class TestStrength:
         return without(simulated("interaction"))
 
     def test_a_number_is_used_as_it_is(self, model, retained):
+        """What is above one counts in full where eight edges stay, and half of them."""
         single, double = (Tru(UnlearnParams(strength=s)).unlearn(model, retained) for s in (0.9, 1.8))
         assert single.facts["gamma"] == {"users": 0.9, "items": 0.9, "gone": []}
         assert double.facts["gamma"] == {"users": 1.8, "items": 1.8, "gone": []}
-        kept = ~Change.between(model.data, retained).emptied_items
-        step = single.arrays["items"][kept] - model.arrays["items"][kept]
-        assert np.allclose(double.arrays["items"][kept] - model.arrays["items"][kept], 2 * step, atol=1e-5)
+        change = Change.between(model.data, retained)
+        deletion = Deletion(UnlearnParams(), model, retained, change, Inputs.of(model.data), model.embed())
+        share = deletion.item_shares[0].numpy()
+        before, after = model.data.popularity[change.items], retained.popularity
+        counts = np.minimum(1, after / np.maximum(before / 2, 8))[:, None]
+        touched = np.abs(share).max(axis=1) > 0
+        assert {False, True} <= set((counts[touched] < 1).ravel().tolist())
+        step = single.arrays["items"] - double.arrays["items"]
+        assert np.allclose(step, (1.8 - 0.9) * counts * share, atol=1e-5)
 
     def test_the_strength_found_after_training_is_used(self, model, retained):
         assert Tru(UnlearnParams()).unlearn(model, retained).facts["gamma"] == model.facts["gamma"]
