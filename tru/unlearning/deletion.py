@@ -94,7 +94,7 @@ class Deletion:
         touched = np.intersect1d(change.forgotten[:, 1], change.items[~change.emptied_items])
         found = forgotten_share(displaced["items"], bases, data.edges[:, ::-1], kind, touched, self.params.ridge)
         self.item_shares = found.apart[:, torch.from_numpy(change.items)]
-        # What an item gained with everybody goes with those who gave it: all of it where all go, hardly any where few do.
+        # What an item gained with everybody goes with those who gave it: all if all go, hardly anything if few do.
         lost = 1 - stay / had.clamp_min(1)
         self.items = self.items - lost[:, None] * found.common[torch.from_numpy(change.items)]
         if self.params.fusion_gate:
