@@ -75,7 +75,13 @@ def test_directions_are_centred_and_of_length_one():
     assert torch.allclose(found, torch.nn.functional.normalize(vectors - vectors.mean(0), dim=1))
     assert found.mean(0).abs().max() < 0.3
     length = (vectors - vectors.mean(0)).norm(dim=1, keepdim=True)
-    torch.testing.assert_close(found + basis.scale * basis.common, vectors / length)
+    torch.testing.assert_close(found + basis.scale[:, None] * basis.common, vectors / length)
+
+
+def test_who_is_all_but_the_mean_counts_as_a_hundredth_of_it_away():
+    vectors = torch.tensor([[4.0, 0.0], [4.0, 1e-6], [4.0, -1e-6], [6.0, 0.0], [2.0, 0.0]])
+    torch.testing.assert_close(Basis.of(vectors).scale, torch.tensor([25.0, 25.0, 25.0, 0.5, 0.5]))
+    assert torch.isfinite(Basis.of(torch.zeros(3, 2)).scale).all()
 
 
 # shares
@@ -88,7 +94,7 @@ def only(forgotten):
 
 def plain(directions):
     """A basis of given directions with nothing in common."""
-    return Basis(directions, torch.zeros(directions.shape[1]), torch.ones(len(directions), 1))
+    return Basis(directions, torch.zeros(directions.shape[1]), torch.ones(len(directions)))
 
 
 EDGES = np.array([[1, 3], [0, 0], [1, 2], [0, 1], [2, 0], [2, 3], [2, 1]])
@@ -109,7 +115,7 @@ def test_the_forgotten_share_of_orthogonal_neighbours_is_exactly_theirs():
 
 def test_what_all_neighbours_have_in_common_goes_with_the_weights_of_the_forgotten_ones():
     directions, forgotten = torch.eye(2, 4), np.array([True, False])
-    basis = Basis(directions, torch.tensor([0.0, 0.0, 3.0, 0.0]), torch.tensor([[0.5], [7.0]]))
+    basis = Basis(directions, torch.tensor([0.0, 0.0, 3.0, 0.0]), torch.tensor([0.5, 7.0]))
     found = forgotten_share(torch.tensor([[2.2, 1.1, 0.0, 9.0]]), [basis], np.array([[0, 0], [0, 1]]), only(forgotten),
                             np.array([0]), 0.1)  # fmt: skip
     torch.testing.assert_close(found.apart[0, 0], torch.tensor([2.0, 0.0, 0.0, 0.0]))
@@ -160,7 +166,7 @@ def test_rows_solved_together_are_solved_as_if_alone(dense):
         torch.testing.assert_close(together[row], alone[row], rtol=2e-3, atol=2e-4)
         mine = weights * torch.from_numpy(forgotten[at]).repeat(len(bases))
         torch.testing.assert_close(alone[row], mine @ x[0], rtol=1e-3, atol=1e-4)
-        common = [basis.scale[edges[at, 1]] * basis.common for basis in bases]
+        common = [basis.scale[edges[at, 1], None] * basis.common for basis in bases]
         torch.testing.assert_close(one.common[row], mine @ torch.cat(common), rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(found.common[row], one.common[row], rtol=2e-3, atol=2e-4)
 

@@ -27,7 +27,8 @@ class Basis:
         directions: (n, d) unit rows of the vectors after centring. A row is explained by these alone, for what it has
             in common with all vectors is what its neighbours pulled and drawn negatives pushed back.
         common: (d,) what centring took away.
-        scale: (n, 1) one by the length of the centred vectors; ``directions + scale * common`` are not centred.
+        scale: (n,) one by the length of the centred vectors, taken to be at least a hundredth of that of ``common``:
+            the direction of somebody who is all but the mean says nothing, and must not move a row far.
     """
 
     directions: Tensor
@@ -39,7 +40,8 @@ class Basis:
         """Of the neighbours' vectors (n, d)."""
         common = vectors.mean(dim=0)
         centred = vectors - common
-        return cls(unit(centred), common, 1 / centred.norm(dim=1, keepdim=True).clamp_min(1e-12))
+        shortest = max(0.01 * float(common.norm()), 1e-12)
+        return cls(unit(centred), common, 1 / centred.norm(dim=1).clamp_min(shortest))
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def forgotten_share(
             apart[k, targets] = torch.einsum("gn,gnd->gd", weights * gone, x)
         gone = torch.from_numpy(kinds >= 0)
         for basis, weight in zip(bases, weights.chunk(len(bases), dim=1), strict=True):
-            pull = (weight * gone * basis.scale[neighbours].squeeze(2)).sum(dim=1)
+            pull = (weight * gone * basis.scale[neighbours]).sum(dim=1)
             common[targets] += pull[:, None] * basis.common
     return Shares(apart, common)
 
