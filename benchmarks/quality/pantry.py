@@ -126,12 +126,9 @@ class Pantry:
     def retrained(self, place: Place, forget: ForgetSet, retained: Prepared, seed: int | None = None) -> TrainedModel:
         """Trained from scratch on what may stay, with the recipe of the place's original; its own dice, or a seed's."""
         seed = place.seed if seed is None else seed
-
-        def make() -> TrainedModel:
-            original = self.original(place.backbone, place.dataset, place.seed)
-            return Retrain(self.grid.train(place.backbone, place.seed), seed=seed).unlearn(original, retained)
-
-        return self.keep(self.retrained_key(place, forget, seed), make)
+        original = self.original(place.backbone, place.dataset, place.seed)  # here: its training is not timed below
+        method = Retrain(self.grid.train(place.backbone, place.seed), seed=seed)
+        return self.keep(self.retrained_key(place, forget, seed), lambda: method.unlearn(original, retained))
 
     def shadows(self, place: Place) -> list[TrainedModel]:
         """Trained like the first seed's original on known halves of the data; shared by all seeds and fractions."""

@@ -106,6 +106,24 @@ def test_planted_users_are_forgotten_and_what_they_pushed_is_counted(asked, tmp_
     assert len(data.dataset("attacked").users) == 30 + len(data.dataset("toy").users)
 
 
+def test_no_model_is_made_while_the_clock_of_another_runs(asked, tmp_path, monkeypatch):
+    """What a retraining took is what TRU is compared with; the training of an original must not be in it."""
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**WORDS, "seeds": [0, 1]}))
+    make, running, most = Pantry._make, [], []
+
+    def watched(pantry, place, how):
+        running.append(place)
+        most.append(len(running))
+        make(pantry, place, how)
+        running.pop()
+
+    monkeypatch.setattr(Pantry, "_make", watched)
+    bench = cells.Bench(load_grid(tmp_path / "grid.yaml"), tmp_path / "cache", "abc", {})
+    scene = cells.Scene(Pantry(bench.grid, bench.folder), Place("mgcn", "toy", "user", "0.05", 0))
+    assert scene.noise is not None  # the next seed's reference, of which there is no original yet
+    assert most == [1, 1, 1]
+
+
 def test_a_killed_run_leaves_nothing_behind_and_goes_on(asked, tmp_path):
     words = [sys.executable, "-m", "benchmarks.quality", "run", *asked]
     run = subprocess.Popen(words, cwd=HERE, stderr=subprocess.DEVNULL)
