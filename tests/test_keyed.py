@@ -14,6 +14,7 @@ def test_an_id_has_the_same_key_on_every_machine():
     assert keyed.of_ids(NAMES).dtype == np.uint64
     assert len(np.unique(keyed.of_ids(NAMES))) == len(NAMES)
     assert keyed.of_ids(NAMES[:0]).shape == (0,)
+    assert (keyed.of_ids(keyed.of_ids(NAMES)) == keyed.of_ids(NAMES)).all()
 
 
 def test_mixing_is_splitmix():

@@ -18,8 +18,10 @@ def of_ids(ids: np.ndarray) -> Keys:
     """64-bit keys of string ids, the same on every machine.
 
     Args:
-        ids: (n,) strings.
+        ids: (n,) strings; or keys, which stay as they are: hashing many ids again and again takes its time.
     """
+    if ids.dtype == np.uint64:
+        return ids
     digests = b"".join(hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in ids)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 

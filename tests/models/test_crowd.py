@@ -43,6 +43,14 @@ def test_a_part_draws_what_a_crowd_made_anew_draws():
     )
 
 
+def test_what_serving_draws_in_a_part_is_what_it_draws_in_a_crowd_made_anew():
+    stay = np.flatnonzero(np.arange(200) % 7 != 3)[::-1]
+    connected = crowd().connected[stay] & (stay % 5 != 1)
+    found = crowd().part(stay, connected).fixed(30, 3)
+    assert torch.equal(found, Crowd(IDS[stay], connected).companions(30, 3))
+    assert connected[found.numpy()].all()
+
+
 def test_no_draws_are_no_positions():
     assert crowd().draw(KEYS[:, :0]).shape == (200, 0)
 

@@ -32,7 +32,7 @@ def change(model, retained):
 
 @pytest.fixture(scope="module")
 def shares(model, change):
-    return sensitivity(model, change.forgotten, Inputs.of(model.data))
+    return sensitivity(model, change, Inputs.of(model.data))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ class TestSensitivity:
 
     def test_it_is_the_same_every_time_and_leaves_the_model_alone(self, model, change, shares):
         before = {name: array.copy() for name, array in model.arrays.items()}
-        assert sensitivity(model, change.forgotten, Inputs.of(model.data)) == shares
+        assert sensitivity(model, change, Inputs.of(model.data)) == shares
         assert all(np.array_equal(model.arrays[name], array) for name, array in before.items())
 
 

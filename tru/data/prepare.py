@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -51,7 +52,7 @@ class Prepared:
         """Names of the modalities, sorted."""
         return tuple(sorted(self.features))
 
-    @property
+    @cached_property
     def edges(self) -> np.ndarray:
         """(n', 2) int64: the train pairs that training sees, without canaries."""
         edges: np.ndarray = self.train[~self.canary]

@@ -46,13 +46,19 @@ class Crowd:
     def _ring(self) -> tuple[np.ndarray, Ring]:
         if self.whole is None:
             at = np.flatnonzero(self.connected)
-            return at, Ring(self.ids[at])
+            return at, Ring(self.keys[at])
+        there, ring = self.whole[0]._ring
+        at = self._here[there]
+        return at[at >= 0], ring.only(at >= 0)
+
+    @cached_property
+    def _here(self) -> np.ndarray:
+        """Of a part: (n of the whole,) position here of each node with edges, -1 for all others."""
+        assert self.whole is not None
         crowd, positions = self.whole
-        there, ring = crowd._ring
         here = np.full(len(crowd.ids), -1)
         here[positions[self.connected]] = np.flatnonzero(self.connected)
-        at = here[there]
-        return at[at >= 0], ring.only(at >= 0)
+        return here
 
     def part(self, positions: np.ndarray, connected: np.ndarray) -> Crowd:
         """The crowd of the nodes at some positions (m,), of which those ``connected`` (m,) have edges, as before."""
@@ -72,8 +78,18 @@ class Crowd:
         """:meth:`companions`, remembered: for draws that serving makes again and again."""
         key = (count, *map(int, word))
         if key not in self._fixed:
-            self._fixed[key] = self.companions(count, *word)
+            drawn = self.companions if self.whole is None else self._companions_of_part
+            self._fixed[key] = drawn(count, *word)
         return self._fixed[key]
+
+    def _companions_of_part(self, count: int, *word: np.uint64 | int) -> Tensor:
+        """:meth:`companions` as the whole has them; only those who are not here any more are drawn anew."""
+        assert self.whole is not None
+        crowd, positions = self.whole
+        found = self._here[crowd.fixed(count, *word).numpy()[positions]]
+        node, place = np.nonzero(found < 0)
+        found[node, place] = self.draw(keyed.mix(keyed.mix(self.keys[node], *word), place)).numpy()
+        return torch.from_numpy(found)
 
     def mask(self, width: int, rate: float, *word: keyed.Keys | np.uint64 | int) -> Tensor:
         """(n, width) dropout mask with mean one, each row a function of its node and the word."""

@@ -103,13 +103,12 @@ class MIGGT(nn.Module):
     def propagate(self, inputs: Inputs, starts: dict[str, Tensor]) -> Tensor:
         """(n_users + n_items, d): sum_b H_b^(K_b). Diffusion is linear, so branches join a common sum when due."""
         alpha, last = self.params.restart, max(self.hops[b] for b in starts)
-        nothing = torch.zeros_like(next(iter(starts.values())))
-        h, source = nothing, nothing
-        for left in range(last, -1, -1):  # hops that are still to come
-            if left < last:
-                h = (1 - alpha) * inputs.bipartite(h) + alpha * source
-            joining = sum((x for b, x in starts.items() if self.hops[b] == left), nothing)
-            h, source = h + joining, source + joining
+        h = source = _sum([x for b, x in starts.items() if self.hops[b] == last])
+        for left in range(last - 1, -1, -1):  # hops that are still to come
+            h = inputs.bipartite(h).mul_(1 - alpha).add_(alpha * source)
+            if joining := [x for b, x in starts.items() if self.hops[b] == left]:
+                due = _sum(joining)
+                h, source = h + due, source + due
         return h
 
     def groups(self, inputs: Inputs, *word: np.uint64 | int, fixed: bool = False) -> Tensor:
@@ -129,7 +128,7 @@ class MIGGT(nn.Module):
             groups: (g, C + 1) positions in ``h``.
             heads: how many of a group ask; the first is the node for which the others were drawn.
         """
-        query, key = self.query(h)[groups[:, :heads]], self.key(h)[groups]
+        query, key = (F.embedding(at, x) for at, x in ((groups[:, :heads], self.query(h)), (groups, self.key(h))))
         return torch.softmax(query @ key.transpose(1, 2) / math.sqrt(KEY), dim=2)
 
     def attend(self, h: Tensor, groups: Tensor) -> Tensor:
@@ -140,9 +139,9 @@ class MIGGT(nn.Module):
     def embed(self, inputs: Inputs) -> Embedding:
         """Vectors of everybody; branches ``id``, each modality, and ``global`` for what is attended to."""
         spread = {b: self.propagate(inputs, {b: x}) for b, x in self.starts(inputs).items()}
-        h, own = sum(spread.values(), torch.zeros_like(spread["id"])), 1 - self.params.attention
+        h, own = _sum(list(spread.values())), 1 - self.params.attention
         draws = [self.attend(h, self.groups(inputs, SERVING, k, fixed=True)) for k in range(SERVED)]
-        final = torch.stack(draws).mean(0)
+        final = _sum(draws) / SERVED
         branches = {b: own * x for b, x in spread.items()} | {"global": final - own * h, "final": final}
         parts = {name: (x[: inputs.n_users], x[inputs.n_users :]) for name, x in branches.items()}
         return Embedding(*parts["final"], parts)
@@ -187,6 +186,11 @@ class MIGGT(nn.Module):
         draws = np.arange(self.params.negatives - 1, dtype=np.uint64)[None, :]
         further = items.draw(keyed.mix(pairs[:, None], batch.epoch, draws))
         return torch.cat([batch.negatives[:, None], further], dim=1)
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    """Of one or more."""
+    return sum(parts[1:], parts[0])
 
 
 def _scores(user: Tensor, items: Tensor) -> Tensor:

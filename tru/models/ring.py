@@ -18,26 +18,37 @@ class Ring:
     """
 
     def __init__(self, ids: np.ndarray, points: int = 64) -> None:
-        """Place the items, given by their string ids (n,), on the ring."""
-        places = keyed.mix(keyed.of_ids(ids)[:, None], np.arange(points, dtype=np.uint64)[None, :])
-        order = _order(places.ravel())
-        self._places = places.ravel()[order]
-        self._owner = (order // points).astype(np.int64)
+        """Place the items, given by their string ids (n,) or the keys of these, on the ring."""
+        places = keyed.mix(keyed.of_ids(ids)[:, None], np.arange(points, dtype=np.uint64)[None, :]).ravel()
+        order = _order(places)
+        self._put(places[order], (order // points).astype(np.int64))
+
+    def _put(self, places: keyed.Keys, owner: np.ndarray) -> None:
+        """Remember places (p,) in ascending order and whose they are, and where each of 2^bits stretches begins."""
+        bits = max(len(places), 2).bit_length()
+        self._shift = np.uint64(64 - bits)
+        within = np.bincount((places >> self._shift).astype(np.int64), minlength=1 << bits)
+        self._first = np.cumsum(within) - within
+        self._places = np.append(places, np.uint64(2**64 - 1))  # something to stop at for draws beyond the last place
+        self._owner = owner
 
     def only(self, stays: np.ndarray) -> Ring:
         """The ring of those items that stay, (n,) bool, in their order: what placing them anew would give, sooner."""
         kept = stays[self._owner]
         part = copy(self)
-        part._places, part._owner = self._places[kept], (np.cumsum(stays) - 1)[self._owner[kept]]
+        part._put(self._places[:-1][kept], (np.cumsum(stays) - 1)[self._owner[kept]])
         return part
 
     def draw(self, keys: keyed.Keys) -> np.ndarray:
         """Positions of the items drawn by ``keys``, in their shape."""
         wanted = keys.ravel()
-        order = _order(wanted)  # in order, the search need not start anew for each: half the time
-        places = np.empty(len(wanted), dtype=np.int64)
-        places[order] = np.searchsorted(self._places, wanted[order])
-        return self._owner[places % len(self._places)].reshape(keys.shape)
+        at = self._first[(wanted >> self._shift).astype(np.int64)]
+        behind = np.arange(len(wanted))
+        while len(behind):  # a stretch has hardly more than one place: half the time of a search in all of them
+            behind = behind[self._places[at[behind]] < wanted[behind]]
+            at[behind] += 1
+        found: np.ndarray = self._owner[at % len(self._owner)].reshape(keys.shape)
+        return found
 
 
 def _order(keys: keyed.Keys) -> np.ndarray:

@@ -43,11 +43,11 @@ class Recipe:
     canary_rate: float
 
     def user_rows(self, users: np.ndarray, width: int, salt: str = "user") -> np.ndarray:
-        """Initial rows (n, width) of the given user ids; another salt gives rows that no training ever used."""
+        """Initial rows (n, width) of the given user ids or keys; another salt gives rows that no training ever used."""
         return keyed.table(users, width, self.user_bound, keyed.of_word(salt), self.seed)
 
     def item_rows(self, items: np.ndarray, width: int, salt: str = "item") -> np.ndarray:
-        """Initial rows (n, width) of the given item ids."""
+        """Initial rows (n, width) of the given item ids or keys."""
         return keyed.table(items, width, self.item_bound, keyed.of_word(salt), self.seed)
 
 

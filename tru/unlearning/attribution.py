@@ -83,6 +83,11 @@ def forgotten_share(
     Returns:
         1 + highest kind of them, at least one; zero except in ``rows``.
     """
+    # One gather for all branches; a place without neighbour has a row of its own, of zeros.
+    nobody, width = len(bases[0].directions), displacement.shape[1]
+    directions = torch.stack([basis.directions for basis in bases], dim=1)
+    directions = torch.cat([directions, directions.new_zeros(1, len(bases), width)])
+    scale = torch.cat([torch.stack([basis.scale for basis in bases], dim=1), torch.zeros(1, len(bases))])
     order = np.argsort(edges[:, 0], kind="stable")
     edges, kind = edges[order], kind[order]
     first, last = np.searchsorted(edges[:, 0], rows), np.searchsorted(edges[:, 0], rows + 1)
@@ -90,19 +95,17 @@ def forgotten_share(
     common = torch.zeros_like(displacement)
     for group in alike(last - first):
         at, exists = padded(first[group], last[group])
-        neighbours = torch.from_numpy(edges[at, 1])
-        mask = torch.from_numpy(exists)
-        x = torch.cat([basis.directions[neighbours] * mask[..., None] for basis in bases], dim=1)
+        neighbours = torch.from_numpy(np.where(exists, edges[at, 1], nobody))
+        x = directions[neighbours].flatten(1, 2)
         targets = torch.from_numpy(rows[group])
-        weights = non_negative_ridge(x, displacement[targets], ridge)
+        weights = non_negative_ridge(x, displacement[targets], ridge).view(len(group), -1, len(bases))
         kinds = np.where(exists, kind[at], -1)
-        for k in np.unique(kinds[kinds >= 0]):
-            gone = torch.from_numpy(kinds == k).repeat(1, len(bases))
-            apart[k, targets] = torch.einsum("gn,gnd->gd", weights * gone, x)
-        gone = torch.from_numpy(kinds >= 0)
-        for basis, weight in zip(bases, weights.chunk(len(bases), dim=1), strict=True):
-            pull = (weight * gone * basis.scale[neighbours]).sum(dim=1)
-            common[targets] += pull[:, None] * basis.common
+        gone = torch.from_numpy(kinds[..., None] == np.arange(len(apart)))
+        by_kind = (weights[..., None] * gone[:, :, None]).flatten(1, 2)
+        apart[:, targets] = torch.einsum("gnk,gnd->kgd", by_kind, x)
+        weights = weights * torch.from_numpy(kinds >= 0)[..., None]
+        pull = (weights * scale[neighbours]).sum(dim=1)
+        common[targets] = pull @ torch.stack([basis.common for basis in bases])
     return Shares(apart, common)
 
 
@@ -118,12 +121,15 @@ def non_negative_ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
         (g, n) weights.
     """
     weights = _ridge(x, target, ridge)
+    todo, found = torch.arange(len(x)), weights
     for _ in range(1, ROUNDS):
-        left = (weights < 0).any(dim=1).nonzero().squeeze(1)  # the others are solved
-        if not len(left):
+        left = (found < 0).any(dim=1)  # the others are solved
+        if not left.any():
             break
-        active = weights[left] > 0
-        weights[left] = _ridge(x[left] * active[..., None], target[left], ridge)
+        x, target, todo, found = x[left], target[left], todo[left], found[left]
+        x.mul_((found > 0)[..., None])  # a copy by now
+        found = _ridge(x, target, ridge)
+        weights[todo] = found
     return weights.clamp_min(0.0)
 
 

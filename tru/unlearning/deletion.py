@@ -55,7 +55,7 @@ class Deletion:
         ghosts: Embedding,
     ) -> None:
         self.params, self.model, self.change, self.ghosts = params, model, change, ghosts
-        self.inputs = inputs.part(retained, change.users, change.items)
+        self.before, self.inputs = inputs, inputs.part(retained, change.users, change.items)
         self.purged = structural(model, retained, change, params.neutral_rows)
         self.users, self.items = (torch.from_numpy(self.purged.arrays[side]) for side in ("users", "items"))
         self.user_shares = torch.zeros_like(self.users)
@@ -69,17 +69,14 @@ class Deletion:
     @cached_property
     def start(self) -> Tensor:
         """Initial rows of the users before the deletion."""
-        return torch.from_numpy(self.model.recipe.user_rows(self.model.data.users, self.model.params.width))
+        return torch.from_numpy(self.model.recipe.user_rows(self.before.crowds[0].keys, self.model.params.width))
 
     def _attribute(self) -> None:
         """What forgotten neighbours put into each touched row, at strength one, on positions of the retained data."""
         data, change = self.model.data, self.change
         n = len(data.items)
-        is_forgotten = np.isin(data.edges @ [n, 1], change.forgotten @ [n, 1])
-        began = {
-            "users": self.start,
-            "items": torch.from_numpy(self.model.recipe.item_rows(data.items, self.model.params.width)),
-        }
+        keys, width = self.before.crowds[1].keys, self.model.params.width
+        began = {"users": self.start, "items": torch.from_numpy(self.model.recipe.item_rows(keys, width))}
         displaced = {side: torch.from_numpy(self.model.arrays[side]) - rows for side, rows in began.items()}
         module = cast(Backbone, self.model.module())
         names = module.item_bases() if self.params.branches else ("final",)
@@ -88,9 +85,9 @@ class Deletion:
         left[change.users] = ~change.emptied_users
         user, item = data.edges.T
         leaving = np.where(left, 0, np.bincount(user, minlength=len(left)))
-        had, stay = (torch.from_numpy(np.bincount(x, minlength=n)[change.items]) for x in (item, item[~is_forgotten]))
+        had, stay = (torch.from_numpy(np.bincount(x, minlength=n)[change.items]) for x in (item, item[~change.gone]))
         self.company = (stay / (had / 2).clamp_min(COMPANY)).clamp_max(1.0)
-        kind = np.where(is_forgotten, doubling(leaving)[user], -1)
+        kind = np.where(change.gone, doubling(leaving)[user], -1)
         touched = np.intersect1d(change.forgotten[:, 1], change.items[~change.emptied_items])
         found = forgotten_share(displaced["items"], bases, data.edges[:, ::-1], kind, touched, self.params.ridge)
         self.item_shares = found.apart[:, torch.from_numpy(change.items)]
@@ -102,7 +99,7 @@ class Deletion:
         if module.item_graph:
             self.items = self.items + self._second_hand(displaced["items"])
         touched = np.intersect1d(change.forgotten[:, 0], change.users[~change.emptied_users])
-        kind, basis = np.where(is_forgotten, 0, -1), [Basis.of(self.ghosts.items)]
+        kind, basis = np.where(change.gone, 0, -1), [Basis.of(self.ghosts.items)]
         found = forgotten_share(displaced["users"], basis, data.edges, kind, touched, self.params.ridge)
         self.user_shares = found.apart[0, torch.from_numpy(change.users)]
 

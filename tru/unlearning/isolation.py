@@ -23,6 +23,7 @@ from tru.data.prepare import Prepared, pair_keys
 from tru.models.base import Backbone, Batch
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
+from tru.unlearning.change import Change
 
 SHARE = 0.95
 SAMPLE = 1024
@@ -32,21 +33,19 @@ STEPS, RATE = 20, 1e-3
 """Adam steps of the uniform reverse, and their learning rate."""
 
 
-def sensitivity(model: TrainedModel, forgotten: np.ndarray, inputs: Inputs) -> dict[str, float]:
+def sensitivity(model: TrainedModel, change: Change, inputs: Inputs) -> dict[str, float]:
     """Share of each layer in the forget-specific sensitivity; the shares sum to one.
 
     Args:
         model: before unlearning, on its own graph.
-        forgotten: (f, 2) positions of the edges to forget.
+        change: which of its edges go.
         inputs: of that graph.
     """
     data = model.data
     module = model.module()
     names = [name for name, _ in module.named_parameters()]
-    n = len(data.items)
-    kept = data.edges[~np.isin(data.edges @ [n, 1], forgotten @ [n, 1])]
-    forget = _gradient(module, inputs, data, forgotten, [0])
-    retain = _gradient(module, inputs, data, kept, [1, 2, 3])
+    forget = _gradient(module, inputs, data, change.forgotten, [0])
+    retain = _gradient(module, inputs, data, data.edges[~change.gone], [1, 2, 3])
     kappa: dict[str, float] = {}
     for k, name in enumerate(names):
         fisher = retain[k].square()
@@ -108,7 +107,7 @@ def _batch(data: Prepared, pairs: np.ndarray, *keys: np.ndarray) -> Batch:
     connected = np.flatnonzero(data.popularity > 0)
     parts = []
     for key in keys:
-        at = np.argsort(key, kind="stable")[:SAMPLE]
+        at = np.argsort(key)[:SAMPLE]
         negatives = connected[(keyed.uniform(keyed.mix(key[at], 1)) * len(connected)).astype(np.int64)]
         parts.append(np.column_stack([pairs[at], negatives]))
     ends = torch.from_numpy(np.concatenate(parts)).T.contiguous()

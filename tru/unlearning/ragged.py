@@ -9,14 +9,14 @@ LARGEST = 100_000
 
 
 def alike(length: np.ndarray) -> list[np.ndarray]:
-    """Groups of positions whose lengths are within a factor of two, at most 100k entries each."""
+    """Groups of positions whose lengths are within a factor of the square root of two, at most 100k entries each."""
     if not len(length):
         return []
-    bucket = np.ceil(np.log2(np.maximum(length, 1))).astype(int)
+    bucket = np.ceil(2 * np.log2(np.maximum(length, 1))).astype(int)
     groups = []
     for b in np.unique(bucket):
         members = np.flatnonzero(bucket == b)
-        size = max(1, LARGEST >> int(b))
+        size = max(1, LARGEST // int(length[members].max(initial=1)))
         groups += [members[k : k + size] for k in range(0, len(members), size)]
     return groups
 

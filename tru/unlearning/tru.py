@@ -41,7 +41,7 @@ class Tru:
         gamma = self.strength(model)
         inputs = Inputs.of(model.data)
         is_reported = self.params.isolation and len(change.forgotten) > 0
-        shares = isolation.sensitivity(model, change.forgotten, inputs) if is_reported else {}
+        shares = isolation.sensitivity(model, change, inputs) if is_reported else {}
         found = Deletion(self.params, model, retained, change, inputs, model.embed(inputs)).apply(gamma)
         if not self.params.isolation:
             found = isolation.uniform_reverse(found, _staying(change))
