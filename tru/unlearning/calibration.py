@@ -184,8 +184,9 @@ def _classes(stage: Stage) -> list[tuple[np.ndarray, np.ndarray, float]]:
     """Which forgotten pairs and which canaries to compare, and on how many subjects a difference rests.
 
     Users with equally many edges left, in buckets of doubling size; those with none left have a fresh row, which no
-    strength changes. Neighbouring buckets are merged until there are enough of both. Of n and m users, a difference
-    rests on 1 / (1/n + 1/m).
+    strength changes. Neighbouring buckets are merged until there are enough of both. And all of them together: two
+    strengths cannot meet every class, and what a few dozen canaries of one class say by chance must not draw away the
+    average, which is what is known best. Of n and m users, a difference rests on 1 / (1/n + 1/m).
     """
     edges = np.bincount(stage.after.edges[:, 0], minlength=len(stage.after.users))
     names = dict(zip(stage.after.users.tolist(), doubling(edges).tolist(), strict=True))
@@ -198,6 +199,8 @@ def _classes(stage: Stage) -> list[tuple[np.ndarray, np.ndarray, float]]:
             low = high + 1
     if ranges:
         ranges[-1] = (ranges[-1][0], top)  # what is left at the end is too few to count for itself
+    if len(ranges) > 1:
+        ranges.append((1, top))
     found = []
     for low, high in ranges:
         both = [(bucket >= low) & (bucket <= high) for bucket in (forgotten, canary)]
