@@ -300,7 +300,8 @@ class TestStrength:
         assert double.facts["gamma"] == {"users": 1.8, "items": 1.8, "gone": []}
         change = Change.between(model.data, retained)
         deletion = Deletion(UnlearnParams(), model, retained, change, Inputs.of(model.data), model.embed())
-        share = deletion.item_shares[0].numpy()
+        share = np.zeros_like(single.arrays["items"])
+        share[deletion.touched] = deletion.item_shares[0]
         before, after = model.data.popularity[change.items], retained.popularity
         counts = np.minimum(1, after / np.maximum(before / 2, 8))[:, None]
         touched = np.abs(share).max(axis=1) > 0
@@ -355,7 +356,8 @@ class TestStrength:
         at = retained.items.tolist().index(data.items[item])
         strengths = [Strength(users=1.0, items=1.0, gone=(gone,)) for gone in (1.0, 4.0)]
         moved = [deletion.apply(each).arrays["items"][at] - model.arrays["items"][item] for each in strengths]
-        return len(users), deletion.item_shares[:, at].sum(0).numpy(), *moved
+        share = deletion.item_shares[:, deletion.touched == at].sum((0, 1))
+        return len(users), share.numpy(), *moved
 
     def test_where_hardly_anybody_of_an_item_stays_the_strength_nears_one(self, left_by_all_but_one):
         """With 1 of n left, a strength of 4 counts as 1 + 3 * 2 / n there."""

@@ -49,8 +49,8 @@ class Shares:
     """The part of each row's displacement that its forgotten neighbours explain, over all branches.
 
     Attributes:
-        apart: (kinds, n, d) along the directions, by kind of neighbour.
-        common: (n, d) along what all neighbours have in common, at the same weights, all kinds together.
+        apart: (kinds, r, d) along the directions, by kind of neighbour.
+        common: (r, d) along what all neighbours have in common, at the same weights, all kinds together.
     """
 
     apart: Tensor
@@ -81,7 +81,7 @@ def forgotten_share(
         ridge: rho.
 
     Returns:
-        1 + highest kind of them, at least one; zero except in ``rows``.
+        In the order of ``rows``; 1 + highest kind of them, at least one.
     """
     # One gather for all branches; a place without neighbour has a row of its own, of zeros.
     nobody, width = len(bases[0].directions), displacement.shape[1]
@@ -91,21 +91,22 @@ def forgotten_share(
     order = np.argsort(edges[:, 0], kind="stable")
     edges, kind = edges[order], kind[order]
     first, last = np.searchsorted(edges[:, 0], rows), np.searchsorted(edges[:, 0], rows + 1)
-    apart = torch.zeros(max(int(kind.max(initial=0)), 0) + 1, *displacement.shape)
-    common = torch.zeros_like(displacement)
+    apart = torch.zeros(max(int(kind.max(initial=0)), 0) + 1, len(rows), width)
+    common = torch.zeros(len(rows), width)
     for group in alike(last - first):
         at, exists = padded(first[group], last[group])
         neighbours = torch.from_numpy(np.where(exists, edges[at, 1], nobody))
         x = directions[neighbours].flatten(1, 2)
-        targets = torch.from_numpy(rows[group])
-        weights = non_negative_ridge(x, displacement[targets], ridge).view(len(group), -1, len(bases))
+        weights = non_negative_ridge(x, displacement[torch.from_numpy(rows[group])], ridge).view(
+            len(group), -1, len(bases)
+        )
         kinds = np.where(exists, kind[at], -1)
         gone = torch.from_numpy(kinds[..., None] == np.arange(len(apart)))
         by_kind = (weights[..., None] * gone[:, :, None]).flatten(1, 2)
-        apart[:, targets] = torch.einsum("gnk,gnd->kgd", by_kind, x)
+        apart[:, torch.from_numpy(group)] = torch.einsum("gnk,gnd->kgd", by_kind, x)
         weights = weights * torch.from_numpy(kinds >= 0)[..., None]
         pull = (weights * scale[neighbours]).sum(dim=1)
-        common[targets] = pull @ torch.stack([basis.common for basis in bases])
+        common[torch.from_numpy(group)] = pull @ torch.stack([basis.common for basis in bases])
     return Shares(apart, common)
 
 
@@ -139,8 +140,8 @@ def _ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
     weights: Tensor
     if n <= d:
         gram = x @ x.transpose(1, 2) + ridge * torch.eye(n)
-        weights = torch.linalg.solve(gram, x @ target[..., None])
+        weights = torch.cholesky_solve(x @ target[..., None], torch.linalg.cholesky(gram))
     else:
         gram = x.transpose(1, 2) @ x + ridge * torch.eye(d)
-        weights = x @ torch.linalg.solve(gram, target[..., None])
+        weights = x @ torch.cholesky_solve(target[..., None], torch.linalg.cholesky(gram))
     return weights.squeeze(-1)

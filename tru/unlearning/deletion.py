@@ -59,8 +59,10 @@ class Deletion:
         self.purged = structural(model, retained, change, params.neutral_rows)
         self.users, self.items = (torch.from_numpy(self.purged.arrays[side]) for side in ("users", "items"))
         self.user_shares = torch.zeros_like(self.users)
-        self.item_shares = torch.zeros(1, *self.items.shape)
-        """Of users who stay, and of each class of users of whom no edge is left."""
+        self.touched = torch.zeros(0, dtype=torch.int64)
+        """(t,) the items that lose an edge and keep one."""
+        self.item_shares = torch.zeros(1, 0, self.items.shape[1])
+        """(kinds, t, d) in their rows: of users who stay, and of each class of users of whom no edge is left."""
         self.company = torch.ones(len(self.items))
         """How much of a strength counts for an item; all of it where enough of its edges stay (:data:`COMPANY`)."""
         if params.attribution and len(change.forgotten):
@@ -90,10 +92,11 @@ class Deletion:
         kind = np.where(change.gone, doubling(leaving)[user], -1)
         touched = np.intersect1d(change.forgotten[:, 1], change.items[~change.emptied_items])
         found = forgotten_share(displaced["items"], bases, data.edges[:, ::-1], kind, touched, self.params.ridge)
-        self.item_shares = found.apart[:, torch.from_numpy(change.items)]
+        self.touched = torch.from_numpy(where(touched, change.items, change.emptied_items))
+        self.item_shares = found.apart
         # What an item gained with everybody goes with those who gave it: all if all go, hardly anything if few do.
-        lost = 1 - stay / had.clamp_min(1)
-        self.items = self.items - lost[:, None] * found.common[torch.from_numpy(change.items)]
+        lost = 1 - stay[self.touched] / had[self.touched]
+        self.items = self.items.index_add(0, self.touched, -lost[:, None] * found.common)
         if self.params.fusion_gate:
             self._rewrite(leaving)
         if module.item_graph:
@@ -101,7 +104,7 @@ class Deletion:
         touched = np.intersect1d(change.forgotten[:, 0], change.users[~change.emptied_users])
         kind, basis = np.where(change.gone, 0, -1), [Basis.of(self.ghosts.items)]
         found = forgotten_share(displaced["users"], basis, data.edges, kind, touched, self.params.ridge)
-        self.user_shares = found.apart[0, torch.from_numpy(change.users)]
+        self.user_shares[torch.from_numpy(where(touched, change.users, change.emptied_users))] = found.apart[0]
 
     def _rewrite(self, edges: np.ndarray) -> None:
         """Have what users who are gone left in items' rows taken back so that those who stay feel it least.
@@ -118,14 +121,18 @@ class Deletion:
         items = where(change.forgotten[:, 1], change.items, change.emptied_items)
         told = (edges[change.forgotten[:, 0]] > 0) & (items >= 0)
         at, user = torch.from_numpy(items[told]), torch.from_numpy(change.forgotten[told, 0])
-        first, last = (unit(x)[user] for x in (self.start, self.ghosts.users))
-        share, count = self.item_shares[1:].sum(0)[at], torch.from_numpy(edges)[user]
+        row = torch.zeros(len(self.items), dtype=torch.int64)
+        row[self.touched] = torch.arange(len(self.touched))
+        first, last = (unit(x[user]) for x in (self.start, self.ghosts.users))
+        share, count = self.item_shares[1:].sum(0)[row[at]], torch.from_numpy(edges)[user]
         told_last = (count - 1) / (count + OWN - 1)
         wish = torch.cat([-(first * share).sum(1), -(last * share).sum(1) * told_last])
         classes = torch.from_numpy(doubling(edges))[user]
         kinds = classes[:, None] == torch.arange(1, len(self.item_shares))
         probes, wishes = torch.cat([first, last]), wish[:, None] * kinds.repeat(2, 1)
-        self.item_shares[1:] = -self._rewritten(probes, at.repeat(2).numpy(), wishes)
+        rows, found = self._rewritten(probes, at.repeat(2).numpy(), wishes)
+        self.item_shares[1:] = 0.0
+        self.item_shares[1:, row[rows]] = -found
 
     def _second_hand(self, displacement: Tensor) -> Tensor:
         """To be added to the rows of items that deleted ones resemble, for what the deleted ones' users put into them.
@@ -156,19 +163,21 @@ class Deletion:
         rows = np.unique(taught[:, 0])
         kind, basis = np.repeat([-1, 0], [len(own), len(taught)]), [Basis.of(self.ghosts.users)]
         found = forgotten_share(displacement, basis, np.concatenate([own, taught]), kind, rows, self.params.ridge)
-        share, items = found.apart[0, torch.from_numpy(change.items)], position[taught[:, 0]]
-        if not self.params.fusion_gate:
-            return -share
-        probes = unit(self.ghosts.users)[torch.from_numpy(taught[:, 1])]
-        wish = -(probes * share[torch.from_numpy(items)]).sum(1, keepdim=True)
-        return self._rewritten(probes, items, wish)[0]
+        share, items, at = found.apart[0], position[taught[:, 0]], torch.from_numpy(position[rows])
+        if self.params.fusion_gate:
+            probes = unit(self.ghosts.users[torch.from_numpy(taught[:, 1])])
+            told = share[torch.from_numpy(np.searchsorted(rows, taught[:, 0]))]
+            at, (less,) = self._rewritten(probes, items, -(probes * told).sum(1, keepdim=True))
+            share = -less
+        return torch.zeros_like(self.items).index_add(0, at, -share)
 
-    def _rewritten(self, probes: Tensor, items: np.ndarray, wishes: Tensor) -> Tensor:
+    def _rewritten(self, probes: Tensor, items: np.ndarray, wishes: Tensor) -> tuple[Tensor, Tensor]:
         """See :func:`tru.unlearning.fusion_gate.rewritten`."""
         stay, pairs = ~self.change.emptied_users, self.purged.data.edges
         users = self.ghosts.users[torch.from_numpy(self.change.users[stay])]
         edges = np.stack([(np.cumsum(stay) - 1)[pairs[:, 0]], pairs[:, 1]], axis=1)
-        return fusion_gate.rewritten(users, edges, probes, items, wishes, len(self.items))
+        rows, found = fusion_gate.rewritten(users, edges, probes, items, wishes, len(self.items))
+        return torch.from_numpy(rows), found
 
     def _basis(self, name: str) -> Tensor:
         """Vectors of the users before the deletion.
@@ -189,8 +198,9 @@ class Deletion:
         hardly anybody stays nothing was given away, and the strength nears one.
         """
         strengths = torch.tensor([gamma.items, *gamma.of_gone(len(self.item_shares) - 1)])
-        scales = 1 + (strengths[:, None] - 1) * self.company
-        items = self.items - torch.einsum("kn,knd->nd", scales, self.item_shares)
+        scales = 1 + (strengths[:, None] - 1) * self.company[self.touched]
+        back = torch.einsum("kn,knd->nd", scales, self.item_shares)
+        items = self.items.index_add(0, self.touched, -back)
         users = self.users
         reversed_users = users - gamma.users * self.user_shares
         patch = torch.from_numpy(self.purged.patch)

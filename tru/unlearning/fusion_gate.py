@@ -51,7 +51,7 @@ def patch(
 
 def rewritten(
     users: Tensor, edges: np.ndarray, probes: Tensor, items: np.ndarray, wishes: Tensor, n: int, epsilon: float = 1e-3
-) -> Tensor:
+) -> tuple[np.ndarray, Tensor]:
     """What to add to items' rows so that some vectors score them lower, as little as can be felt by those who stay.
 
     What those who stay feel is measured item by item, by its own block of the ranking loss's Gauss-Newton matrix with
@@ -69,13 +69,13 @@ def rewritten(
         epsilon: regularisation of the metric, relative to its mean diagonal, and of the wishes.
 
     Returns:
-        (c, n, d), zero for items without probes.
+        (r,) the items that have probes, in order, and (c, r, d) for their rows.
     """
     width = users.shape[1]
-    out = torch.zeros(wishes.shape[1], n, width)
     everybody, negatives = users.T @ users / max(len(users), 1), len(edges) / n
     order, by_item = np.argsort(items, kind="stable"), np.argsort(edges[:, 1], kind="stable")
     rows = np.unique(items)
+    out = torch.zeros(wishes.shape[1], len(rows), width)
     parts = [[np.searchsorted(x, rows, side) for side in ("left", "right")] for x in (items[order], edges[by_item, 1])]
     for group in alike(np.maximum(*(last - first for first, last in parts))):
         (asked, is_asked), (own, is_own) = (padded(first[group], last[group]) for first, last in parts)
@@ -86,8 +86,8 @@ def rewritten(
         at, mask = torch.from_numpy(order[asked]), torch.from_numpy(is_asked)[..., None]
         z, wish = probes[at] * mask, wishes[at].clamp_max(0.0) * mask
         reach = torch.cholesky_solve(z.transpose(1, 2), torch.linalg.cholesky(metric))
-        out[:, torch.from_numpy(rows[group])] = _quietest(reach, z, wish, epsilon).permute(2, 0, 1)
-    return out
+        out[:, torch.from_numpy(group)] = _quietest(reach, z, wish, epsilon).permute(2, 0, 1)
+    return rows, out
 
 
 def _quietest(reach: Tensor, z: Tensor, wish: Tensor, epsilon: float) -> Tensor:
