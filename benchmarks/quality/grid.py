@@ -182,12 +182,6 @@ class Grid(Params):
             return [part for part in sweep.audits if part in few and (part != "relearning" or is_taught)]
         return next((spec.audits for spec in self.drift if cell.place.regime in spec.regimes), [])
 
-    def following(self, seed: int) -> int | None:
-        """The seed whose reference is the independent retraining of this one's; None where there is no other."""
-        if seed not in self.seeds or len(self.seeds) == 1:
-            return None
-        return self.seeds[(self.seeds.index(seed) + 1) % len(self.seeds)]
-
     def shadows(self, place: Place) -> int:
         """How many shadow models there are for a place."""
         sweep = self.sweep(place)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -119,9 +120,11 @@ def test_no_model_is_made_while_the_clock_of_another_runs(asked, tmp_path, monke
 
     monkeypatch.setattr(Pantry, "_make", watched)
     bench = cells.Bench(load_grid(tmp_path / "grid.yaml"), tmp_path / "cache", "abc", {})
-    scene = cells.Scene(Pantry(bench.grid, bench.folder), Place("mgcn", "toy", "user", "0.05", 0))
-    assert scene.noise is not None  # the next seed's reference, of which there is no original yet
-    assert most == [1, 1, 1]
+    pantry, place = Pantry(bench.grid, bench.folder), Place("mgcn", "toy", "user", "0.05", 0)
+    scene = cells.Scene(pantry, place)
+    assert scene.noise.recipe == replace(scene.reference.recipe, seed=bench.grid.noise_seed)
+    pantry.retrained(Place("mgcn", "toy", "user", "0.05", 1), scene.forget, scene.retained)  # there is no original yet
+    assert most == [1] * 5
 
 
 def test_a_killed_run_leaves_nothing_behind_and_goes_on(asked, tmp_path):
