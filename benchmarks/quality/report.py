@@ -96,9 +96,9 @@ class Page:
             "Written by `python -m benchmarks.quality report` from `benchmarks/quality/results.parquet`; nothing here "
             "was typed by hand. Numbers are medians over seeds ± half the range. Each seed has its own original and, "
             "for each set of what is forgotten, its own *reference*: retrained under the original's own dice, it is "
-            "what all are compared with. *retrain* repeats the reference under other dice: it says how much two retrains "
-            "differ (the noise). What is missing is shown as missing, what failed as "
-            "failed. The metrics: docs/method.md."
+            "what all are compared with. *retrain* repeats the reference under other dice: it says how much two "
+            "retrains differ (the noise). What is missing is shown as missing, what failed as failed. The metrics: "
+            "docs/method.md."
         )
         sections = (
             self.summary,
