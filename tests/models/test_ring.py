@@ -37,6 +37,14 @@ def test_the_order_of_the_items_is_no_matter():
     assert (NAMES[order][Ring(NAMES[order]).draw(keys(5000))] == NAMES[Ring(NAMES).draw(keys(5000))]).all()
 
 
+def test_a_draw_takes_the_owner_of_the_next_place():
+    places = keyed.mix(keyed.of_ids(NAMES[:7])[:, None], np.arange(64, dtype=np.uint64)[None, :])
+    for wanted, drawn in zip(keys(300), Ring(NAMES[:7]).draw(keys(300)), strict=True):
+        beyond = np.where(places >= wanted, places - wanted, np.uint64(2**64 - 1))
+        if (places >= wanted).any():
+            assert drawn == np.unravel_index(beyond.argmin(), places.shape)[0]
+
+
 def test_a_key_beyond_the_last_place_comes_round_to_the_first():
     ring = Ring(NAMES)
     ends = np.array([0, 2**64 - 1], dtype=np.uint64)

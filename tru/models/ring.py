@@ -25,7 +25,7 @@ class Ring:
 
     def _put(self, places: keyed.Keys, owner: np.ndarray) -> None:
         """Remember places (p,) in ascending order and whose they are, and where each of 2^bits stretches begins."""
-        bits = max(len(places), 2).bit_length()
+        bits = max(len(places), 2).bit_length() - 1  # one or two places in each
         self._shift = np.uint64(64 - bits)
         within = np.bincount((places >> self._shift).astype(np.int64), minlength=1 << bits)
         self._first = np.cumsum(within) - within
@@ -44,7 +44,7 @@ class Ring:
         wanted = keys.ravel()
         at = self._first[(wanted >> self._shift).astype(np.int64)]
         behind = np.arange(len(wanted))
-        while len(behind):  # a stretch has hardly more than one place: half the time of a search in all of them
+        while len(behind):  # a stretch has few places: half the time of a search in all of them
             behind = behind[self._places[at[behind]] < wanted[behind]]
             at[behind] += 1
         found: np.ndarray = self._owner[at % len(self._owner)].reshape(keys.shape)
