@@ -97,8 +97,9 @@ class Page:
             "was typed by hand. Numbers are medians over seeds ± half the range. Each seed has its own original and, "
             "for each set of what is forgotten, its own *reference*: retrained under the original's own dice, it is "
             "what all are compared with. *retrain* repeats the reference under other dice: it says how much two "
-            "retrains differ (the noise). What is missing is shown as missing, what failed as failed. The metrics: "
-            "docs/method.md."
+            "retrains differ (the noise). In rows of commits before 07e6502 it is the next seed's reference, which "
+            "differs by its number of epochs as well. What is missing is shown as missing, what failed as failed. The "
+            "metrics: docs/method.md."
         )
         sections = (
             self.summary,
