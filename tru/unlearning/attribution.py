@@ -135,13 +135,16 @@ def non_negative_ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
 
 
 def _ridge(x: Tensor, target: Tensor, ridge: float) -> Tensor:
-    """Plain ridge, through whichever of the two Gram matrices is smaller."""
+    """Plain ridge, through whichever of the two Gram matrices is smaller.
+
+    A number that is not finite stays one, for the gate to find; it is no error here.
+    """
     n, d = x.shape[1:]
     weights: Tensor
     if n <= d:
         gram = x @ x.transpose(1, 2) + ridge * torch.eye(n)
-        weights = torch.cholesky_solve(x @ target[..., None], torch.linalg.cholesky(gram))
+        weights = torch.cholesky_solve(x @ target[..., None], torch.linalg.cholesky_ex(gram).L)
     else:
         gram = x.transpose(1, 2) @ x + ridge * torch.eye(d)
-        weights = x @ torch.cholesky_solve(target[..., None], torch.linalg.cholesky(gram))
+        weights = x @ torch.cholesky_solve(target[..., None], torch.linalg.cholesky_ex(gram).L)
     return weights.squeeze(-1)
