@@ -139,7 +139,7 @@ class Scene:
     @cached_property
     def reference(self) -> TrainedModel:
         """Retrained under the original's own dice."""
-        return self.pantry.retrained(self.place, self.forget, self.retained)
+        return self.pantry.retrained(self.place, self.forget, self.original, self.retained)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -154,7 +154,7 @@ class Scene:
         half as many away, and differs by far more than dice.
         """
         seed = self.pantry.grid.noise_seed + self.place.seed
-        return self.pantry.retrained(self.place, self.forget, self.retained, seed=seed)
+        return self.pantry.retrained(self.place, self.forget, self.original, self.retained, seed=seed)
 
     def yardstick(self, name: str) -> TrainedModel:
         """One of the models that no method made."""

@@ -123,10 +123,14 @@ class Pantry:
         """What may stay."""
         return prepare(cut(self.dataset(place.dataset), forget), canary_rate)
 
-    def retrained(self, place: Place, forget: ForgetSet, retained: Prepared, seed: int | None = None) -> TrainedModel:
-        """Trained from scratch on what may stay, with the recipe of the place's original; its own dice, or a seed's."""
+    def retrained(
+        self, place: Place, forget: ForgetSet, original: TrainedModel, retained: Prepared, seed: int | None = None
+    ) -> TrainedModel:
+        """Trained from scratch on what may stay, with the recipe of the place's original; its own dice, or a seed's.
+
+        The original is given, so that its training cannot be in the time that this one takes.
+        """
         seed = place.seed if seed is None else seed
-        original = self.original(place.backbone, place.dataset, place.seed)  # here: its training is not timed below
         method = Retrain(self.grid.train(place.backbone, place.seed), seed=seed)
         return self.keep(self.retrained_key(place, forget, seed), lambda: method.unlearn(original, retained))
 

@@ -128,7 +128,7 @@ class MIGGT(nn.Module):
             groups: (g, C + 1) positions in ``h``.
             heads: how many of a group ask; the first is the node for which the others were drawn.
         """
-        query, key = (F.embedding(at, x) for at, x in ((groups[:, :heads], self.query(h)), (groups, self.key(h))))
+        query, key = F.embedding(groups[:, :heads], self.query(h)), F.embedding(groups, self.key(h))
         return torch.softmax(query @ key.transpose(1, 2) / math.sqrt(KEY), dim=2)
 
     def attend(self, h: Tensor, groups: Tensor) -> Tensor:
