@@ -114,7 +114,7 @@ def snapshot(ws: Workspace) -> str:
     _refuse_at_night(ws)  # a night that began meanwhile may have cut the data under the copy
     if DataVersions(ws).md5() != state["data_md5"]:
         raise RequestError("the data changed while it was copied. Run this again.")
-    id = f"baseline-{now:%Y%m%d-%H%M%S}"
+    id = f"baseline-{now:%Y%m%d-%H%M%S-%f}"  # a fast machine may make two in a second; their seeds must differ
     write_json(folder / "notes.json", {"id": id, "made": now.isoformat(), "done": {}, **state})
     return id
 
