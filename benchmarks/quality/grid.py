@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,8 @@ class Grid(Params):
     seeds: list[int] = Field(default=[0, 1, 2])
     """Each has an original and a retrained model of its own, the reference; what is forgotten is the same for all, so
     that the reference of another seed is an independent retraining: it says how much two of them differ."""
+    more_seeds: dict[str, list[int]] = Field(default={})
+    """Data set -> seeds of its sweeps in place of those, where retrains differ so much that a few say little."""
     forget_seed: int = 7
     """``forget.seed`` of the draw."""
     noise_seed: int = 1000
@@ -172,6 +175,10 @@ class Grid(Params):
             if graph and place.regime in sweep.regimes and place.fraction in map(str, sweep.fractions):
                 return sweep
         return None
+
+    def seeds_of(self, dataset: str) -> list[int]:
+        """With which the sweeps of a data set are measured."""
+        return self.more_seeds.get(dataset, self.seeds)
 
     def audits(self, cell: Cell) -> list[str]:
         """Parts of the audit suite for a cell."""
@@ -256,7 +263,7 @@ def load_grid(file: Path = GRID) -> Grid:
         raise DataError(f"{file}: {error}. Correct it and run again.") from error
     parts: list[Sweep | DriftSpec] = [*grid.sweeps, *grid.drift]
     strange = {b for part in parts for b in part.backbones} - set(grid.backbones)
-    strange |= {d for part in parts for d in part.datasets} - set(grid.datasets)
+    strange |= {*grid.more_seeds, *(d for part in parts for d in part.datasets)} - set(grid.datasets)
     planted = {name: spec for name, spec in grid.datasets.items() if isinstance(spec, PlantedSpec)}
     strange |= {spec.of for spec in planted.values()} - (set(grid.datasets) - set(planted))
     strange |= {m for part in parts for m in part.methods or ()} - {
@@ -272,7 +279,7 @@ def load_grid(file: Path = GRID) -> Grid:
             raise DataError(
                 f"{file}: planted users are forgotten all at once, so fractions must be their number: {there}."
             )
-    if grid.tuning.seed in grid.seeds:
+    if grid.tuning.seed in {*grid.seeds, *chain.from_iterable(grid.more_seeds.values())}:
         raise DataError(f"{file}: tuning.seed {grid.tuning.seed} is reported as well. Choose another.")
     tries = {len(settings) for settings in grid.tuning.tries.values()}
     if len(tries) > 1:
@@ -289,7 +296,7 @@ def places(grid: Grid) -> list[Place]:
         for backbone in sweep.backbones
         for fraction in sweep.fractions
         for regime in sweep.regimes
-        for seed in grid.seeds
+        for seed in grid.seeds_of(dataset)
     )
     return list(dict.fromkeys(found))
 

@@ -69,5 +69,5 @@ def reached(target: Target) -> str:
     """What was reached against what should be; empty if it was not measured."""
     if target.word == MISSING:
         return ""
-    sign = "≥" if target.at_least else "≤"
-    return f"{plain(target.value, 3)} {sign} {plain(target.bound, 3)}"
+    sign, digits = "≥" if target.at_least else "≤", 3 if target.bound < 1 else 1  # shares, and times faster
+    return f"{number(target.found, digits)} {sign} {plain(target.bound, digits)}"

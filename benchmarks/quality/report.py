@@ -146,7 +146,7 @@ class Page:
         """How many approximate rivals were measured with all seeds, and how many there are."""
         mine = (TRU, *YARDSTICKS, *tables.EXACT)
         there = [m for m in self._expected(spot) if m not in mine and not m.startswith(f"{TRU}/")]
-        asked = len(self.grid.seeds)
+        asked = len(self.grid.seeds_of(spot[1]))
         measured = [m for m in there if self.found.get(spot, m, "ks").count + self.found.failures(spot, m) >= asked]
         return len(measured), len(there)
 
@@ -361,7 +361,7 @@ class Page:
             for method in self._expected(spot):
                 failed = self.found.failures(spot, method)
                 there = len(self.found.values(spot, method, "test/ndcg@20"))
-                missing = len(self.grid.seeds) - there - failed
+                missing = len(self.grid.seeds_of(spot[1])) - there - failed
                 if failed or missing > 0:
                     rows.append([*spot, method, str(failed), str(max(missing, 0))])
         if rows:

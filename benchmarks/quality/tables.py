@@ -138,15 +138,20 @@ class Target:
 
     Attributes:
         name: what it is about.
-        value: reached; NaN if it was not measured.
+        found: over seeds; the median is judged.
         bound: the target.
         at_least: or at most.
     """
 
     name: str
-    value: float
+    found: Summary
     bound: float
     at_least: bool
+
+    @property
+    def value(self) -> float:
+        """Reached; NaN if it was not measured."""
+        return self.found.median
 
     @property
     def word(self) -> str:
@@ -159,7 +164,7 @@ class Target:
 def targets(found: Results, spot: Spot) -> list[Target]:
     """The issue's targets for TRU, medians over seeds."""
     few = "." not in spot[3] and int(spot[3]) <= FEW
-    faster = Target("speed-up", found.get(spot, TRU, "speedup").median, FASTER_FEW if few else FASTER, True)
+    faster = Target("speed-up", found.get(spot, TRU, "speedup"), FASTER_FEW if few else FASTER, True)
     return [*_closeness(found, spot), faster]
 
 
@@ -177,12 +182,12 @@ def _closeness(found: Results, spot: Spot, *, or_noise: bool = False) -> list[Ta
         return value if or_noise and np.isfinite(value) else 0.0
 
     recall = found.get(spot, NOISE, "distance/forget_recall@20").median
-    medians = [found.get(spot, TRU, f"distance/{name}").median for name in ("forget_recall@20", "membership_auc")]
-    kept = found.get(spot, TRU, "relative/ndcg@20").median
+    kept = found.get(spot, TRU, "relative/ndcg@20")
+    away = [found.get(spot, TRU, f"distance/{name}") for name in ("forget_recall@20", "membership_auc")]
     return [
         Target("retained NDCG@20", kept, min(RETAINED, 1 - noise("off")), True),
-        Target("forget recall@20", medians[0], recall + RECALL_SLACK, False),
-        Target("membership AUC", medians[1], max(MEMBERSHIP, noise("distance/membership_auc")), False),
+        Target("forget recall@20", away[0], recall + RECALL_SLACK, False),
+        Target("membership AUC", away[1], max(MEMBERSHIP, noise("distance/membership_auc")), False),
     ]
 
 

@@ -30,6 +30,13 @@ def test_the_product_is_taken_each_cell_once(tmp_path):
     assert found.rows(places(found)[0]) == ["original", "reference", "retrain", "tru", "cut", "tru/no-gate"]
 
 
+def test_a_data_set_may_take_more_seeds(tmp_path):
+    sweeps = [{**WORDS["sweeps"][0], "datasets": ["a", "b"], "fractions": [0.05]}]
+    found = grid(tmp_path, sweeps=sweeps, more_seeds={"b": [0, 1, 2]})
+    seeds = {name: [p.seed for p in places(found) if (p.dataset, p.regime) == (name, "user")] for name in "ab"}
+    assert seeds == {"a": [0, 1], "b": [0, 1, 2]} == {name: found.seeds_of(name) for name in "ab"}
+
+
 def test_a_share_and_a_count_are_told_apart(tmp_path):
     found = grid(tmp_path)
     share, count = (Place("mgcn", "a", "user", words, 1).forget(found) for words in ("0.05", "20"))
@@ -74,6 +81,8 @@ def test_a_filter_takes_several_axes_and_values(tmp_path):
     [
         ({"sweeps": [{**WORDS["sweeps"][0], "datasets": ["c"]}]}, "c: used, but not defined"),
         ({"tuning": {"seed": 1}}, "tuning.seed 1"),
+        ({"tuning": {"seed": 2}, "more_seeds": {"a": [2]}}, "tuning.seed 2"),
+        ({"more_seeds": {"c": [2]}}, "c: used, but not defined"),
         ({"tuning": {"tries": {"tru": [{}], "cut": [{}, {}]}}}, "equally many settings"),
         ({"sizes": 3}, "sizes"),
         ({"datasets": {**WORDS["datasets"], "c": {"of": "d"}}}, "d: used, but not defined"),

@@ -165,7 +165,7 @@ def test_the_page_has_numbers_sources_failures_and_what_is_missing(tmp_path):
     write(file, tmp_path / "docs", GRID, CHOSEN)
     page = (tmp_path / "docs" / "results.md").read_text()
     assert "commit abc1234 · data md5 toy d0.dir · seeds 0, 1, 2" in page
-    assert "| mgcn | toy | user | 0.05 | 3 | 1.000 ≥ 0.990 **met** |" in page
+    assert "| mgcn | toy | user | 0.05 | 3 | 1.000 ±0.000 ≥ 0.990 **met** |" in page
     assert "| tru | 0.0400 ±0.0000 | 1.000 ±0.000 |" in page and "| 0.30 ±0.10 |" in page
     assert "| ssd | failed | failed |" in page and "| mgcn | toy | user | 0.05 | ssd | 3 | 0 |" in page
     assert "| mgcn | toy | user | 0.05 | tru/no-gate | 0 | 2 |" in page
