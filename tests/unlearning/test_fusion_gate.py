@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tru.unlearning.fusion_gate import patch, rewritten
+from tru.unlearning.fusion_gate import SHORT, patch, rewritten
 
 
 @pytest.fixture
@@ -83,6 +83,16 @@ def test_an_item_that_is_gone_is_moved_away_from_by_its_last_vector(case):
     wish = (ghosts[[55, 9]] @ (reference[0] - users[0])).clamp_max(0)
     assert wish[1] < 0
     torch.testing.assert_close(ghosts[[55, 9]] @ found[0], wish, rtol=0.03, atol=0.003)
+
+
+def test_the_correction_for_an_item_that_is_gone_is_short_and_takes_items_like_it_along(case):
+    users, items, reference, _ = case
+    twin = items[55] + 0.1 * items[20]
+    left, pairs = torch.cat([items[:50], twin[None]]), np.array([[0, 55]])
+    quiet, short = (patch(users, left, reference - items[55], items, pairs, e)[0] for e in (1e-3, SHORT))
+    torch.testing.assert_close(items[55] @ short, items[55] @ quiet, rtol=0.01, atol=0)  # the same effect on the item
+    assert short.norm() < 0.8 * quiet.norm()
+    assert twin @ short < twin @ quiet < 0
 
 
 def test_more_pairs_than_numbers_in_a_vector_are_solved_too(case):

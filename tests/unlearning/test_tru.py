@@ -136,6 +136,23 @@ class TestRegimes:
         assert not found.patch.any()
 
 
+class TestPatch:
+    def test_a_deleted_item_is_moved_away_from_and_not_around(self, model):
+        """The same pairs, with the item gone and with all its pairs but one: items like it are left alone only where
+        it stays in the catalogue."""
+        data, item = model.data, int(np.argmax(model.data.popularity))
+        users = data.users[data.edges[data.edges[:, 1] == item, 0]]
+        name, last = str(data.items[item]), model.embed().items[item].numpy()
+        pairs = frozenset((str(user), name) for user in users[1:])
+        towards = []
+        for forget in (ForgetSet(items=frozenset([name])), ForgetSet(pairs=pairs)):
+            found = Tru(UnlearnParams(strength=1.0)).unlearn(model, without(forget))
+            at = np.flatnonzero(np.isin(found.data.users, users[1:]) & found.patch.any(axis=1))
+            patch = found.patch[at]
+            towards.append(np.mean(patch @ -last / np.linalg.norm(patch, axis=1) / np.linalg.norm(last)))
+        assert towards[0] > towards[1] + 0.1 > 0.1
+
+
 class TestSecondHand:
     """A deleted item's vector was made from the rows of those it resembles, so its users taught these as well."""
 

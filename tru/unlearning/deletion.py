@@ -220,8 +220,12 @@ class Deletion:
         now, then = self._embed(users, items), self._embed(reversed_users, items)
         ghosts = self.ghosts.items.clone()  # items that are gone keep their last vector, as something to move away from
         ghosts[torch.from_numpy(self.change.items)] = now.items
-        pairs = np.stack([stays, pairs[:, 1]], axis=1)[stays >= 0]
-        return fusion_gate.patch(now.users + patch, now.items, then.users + patch, ghosts, pairs)
+        listed = np.isin(pairs[:, 1], self.change.items)
+        out = torch.zeros_like(patch)
+        for these, epsilon in ((listed, fusion_gate.EPSILON), (~listed, fusion_gate.SHORT)):
+            part = np.stack([stays, pairs[:, 1]], axis=1)[these & (stays >= 0)]
+            out += fusion_gate.patch(now.users + patch, now.items, then.users + patch, ghosts, part, epsilon)
+        return out
 
     def _embed(self, users: Tensor, items: Tensor) -> Embedding:
         return cast(Backbone, self.model.module(users.numpy(), items.numpy())).embed(self.inputs)

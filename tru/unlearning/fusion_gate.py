@@ -4,6 +4,9 @@ The score of a forgotten pair is fused with a reference score, only ever downwar
 written into the served vector, by the correction that moves all other items' scores least. A user who is gone has no
 vector: it is written into the items' rows, by the correction that moves the scores of those who stay least. Both in
 closed form (design: tru.md, step 2; docs/method.md, *Ranking fusion gate*).
+
+An item that is gone is in nobody's list. What is left of it in a user's vector is a liking for items like it, which a
+training without it would not have taught either: there the correction is to be short, and may move their scores.
 """
 
 from __future__ import annotations
@@ -14,9 +17,15 @@ from torch import Tensor
 
 from tru.unlearning.ragged import alike, padded
 
+EPSILON = 1e-3
+"""Regularisation of a metric, relative to its mean diagonal, and of what is wished for."""
+SHORT = 10.0
+"""The same of the metric where an item is gone: a correction is above all to be short, and avoids only directions that
+nearly all items share. Chosen on TikTok and amazon-baby, against retrained models (docs/log.md)."""
+
 
 def patch(
-    users: Tensor, items: Tensor, reference: Tensor, ghosts: Tensor, pairs: np.ndarray, epsilon: float = 1e-3
+    users: Tensor, items: Tensor, reference: Tensor, ghosts: Tensor, pairs: np.ndarray, epsilon: float = EPSILON
 ) -> Tensor:
     """What to add to the users' final vectors.
 
@@ -27,7 +36,7 @@ def patch(
         ghosts: (n, d) vectors of the forgotten items, indexed by the second column of ``pairs``: the present vector of
             an item that stays, the last one of an item that is gone.
         pairs: (f, 2) forgotten (user, ghost) pairs of users that stay.
-        epsilon: regularisation of the metric, relative to its mean diagonal.
+        epsilon: regularisation of the metric, relative to its mean diagonal (:data:`EPSILON`, :data:`SHORT`).
 
     Returns:
         (n_users, d), zero for users without forgotten pairs.
@@ -45,12 +54,18 @@ def patch(
         z = ghosts[torch.from_numpy(pairs[first[at][:, None] + np.arange(n), 1])]
         u = torch.from_numpy(who[at])
         wish = torch.einsum("gnd,gd->gn", z, reference[u] - users[u]).clamp_max(0.0)
-        out[u] = _quietest(inverse @ z.transpose(1, 2), z, wish[..., None], epsilon).squeeze(-1)
+        out[u] = _quietest(inverse @ z.transpose(1, 2), z, wish[..., None], EPSILON).squeeze(-1)
     return out
 
 
 def rewritten(
-    users: Tensor, edges: np.ndarray, probes: Tensor, items: np.ndarray, wishes: Tensor, n: int, epsilon: float = 1e-3
+    users: Tensor,
+    edges: np.ndarray,
+    probes: Tensor,
+    items: np.ndarray,
+    wishes: Tensor,
+    n: int,
+    epsilon: float = EPSILON,
 ) -> tuple[np.ndarray, Tensor]:
     """What to add to items' rows so that some vectors score them lower, as little as can be felt by those who stay.
 
