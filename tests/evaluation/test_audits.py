@@ -140,6 +140,8 @@ class TestMembership:
         assert last_vector_auc(now, stage, then) == 0
         assert last_vector_auc(then, stage, now) == 0.5  # 1: all of the unseen below a; 2: none below b
         assert isnan(last_vector_auc(now, replace(stage, forgotten=stage.forgotten[2:]), then))
+        wide = Scores(now.users.repeat(1, 2), now.items.repeat(1, 2))
+        assert isnan(last_vector_auc(wide, stage, then))  # a copy does not fit an ensemble's vectors
 
     def test_never_seen_items_are_as_popular_and_never_seen(self):
         data = tiny.prepared()

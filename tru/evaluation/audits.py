@@ -212,8 +212,11 @@ def last_vector_auc(scores: Scores, stage: Stage, last: Scores) -> float:
         last: of the original.
 
     Returns:
-        NaN if nobody lost every edge.
+        NaN if nobody lost every edge, or if the model's vectors are of another width, so that no copy fits them (an
+        ensemble's).
     """
+    if last.users.shape[1] != scores.users.shape[1]:
+        return float("nan")
     linked = stage.after.users[np.unique(stage.after.edges[:, 0])]
     gone = ~np.isin(stage.before.users, linked)
     users = torch.where(torch.from_numpy(gone)[:, None], last.users, scores.users)
