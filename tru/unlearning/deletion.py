@@ -222,9 +222,11 @@ class Deletion:
         ghosts[torch.from_numpy(self.change.items)] = now.items
         listed = np.isin(pairs[:, 1], self.change.items)
         out = torch.zeros_like(patch)
-        for these, epsilon in ((listed, fusion_gate.EPSILON), (~listed, fusion_gate.SHORT)):
+        # What the items that are gone take along is not asked for again.
+        for these, epsilon in ((~listed, fusion_gate.SHORT), (listed, fusion_gate.EPSILON)):
             part = np.stack([stays, pairs[:, 1]], axis=1)[these & (stays >= 0)]
-            out += fusion_gate.patch(now.users + patch, now.items, then.users + patch, ghosts, part, epsilon)
+            served, reference = now.users + patch + out, then.users + patch
+            out = out + fusion_gate.patch(served, now.items, reference, ghosts, part, epsilon)
         return out
 
     def _embed(self, users: Tensor, items: Tensor) -> Embedding:
