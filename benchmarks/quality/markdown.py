@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.quality.tables import Night, Spot, Summary, Target
+from benchmarks.quality.tables import Match, Night, Spot, Summary, Target
 
 MISSING = "missing"
 
@@ -71,3 +71,8 @@ def reached(target: Target) -> str:
         return ""
     sign, digits = "≥" if target.at_least else "≤", 3 if target.bound < 1 else 1  # shares, and times faster
     return f"{number(target.found, digits)} {sign} {plain(target.bound, digits)}"
+
+
+def duel(match: Match) -> str:
+    """TRU's value, the best rival's and its name, and the noise."""
+    return f"{plain(match.own, 4)} / {plain(match.best, 4)} {match.rival} / {plain(match.noise, 4)}"

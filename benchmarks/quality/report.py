@@ -16,6 +16,7 @@ from benchmarks.quality import figures, results, tables, tuning
 from benchmarks.quality.grid import NOISE, ORIGINAL, PLANTED, REFERENCE, YARDSTICKS, Grid, Place, courses, places
 from benchmarks.quality.markdown import (
     MISSING,
+    duel,
     folded,
     heading,
     number,
@@ -127,19 +128,28 @@ class Page:
     # -- sections -----------------------------------------------------------------------------------------------------
 
     def summary(self) -> Iterator[str]:
-        """What a reader in a hurry wants."""
+        """What a reader in a hurry wants, and every place that falls short."""
         yield "## In short"
         yield ""
         yield f"- Measured: {len(self.spots)} of {len(self.expected)} places; the rest is listed at the end."
-        words = [target.word for spot in self.spots for target in tables.targets(self.found, spot)]
+        reached_there = [(spot, target) for spot in self.spots for target in tables.targets(self.found, spot)]
+        words = [target.word for _, target in reached_there]
         yield f"- Targets of TRU: {tally(words, ('met', 'FAILED', 'missing'))}."
+        for name in dict.fromkeys(target.name for _, target in reached_there):
+            missed = [(spot, t) for spot, t in reached_there if (t.name, t.word) == (name, "FAILED")]
+            if missed:
+                yield f"  - FAILED, {name}: {'; '.join(f'{heading(spot)} ({reached(t)})' for spot, t in missed)}."
         whole = [spot for spot in self.spots if self._rivals(spot)[0] == self._rivals(spot)[1]]
         together: list[str] = []
         for letter, (name, _) in CRITERIA.items():
-            words = [tables.match(self.found, spot, letter).word for spot in whole]
+            matches = [(spot, tables.match(self.found, spot, letter)) for spot in whole]
+            words = [match.word for _, match in matches]
             together += words
             where = f"{len(whole)} places where every rival was measured"
             yield f"- TRU against its approximate rivals, ({letter}) {name}, {where}: {self._quota(words)}."
+            for word in ("WORSE", "CATASTROPHIC"):
+                if lost := [f"{heading(spot)} ({duel(m)})" for spot, m in matches if m.word == word]:
+                    yield f"  - {word}: {'; '.join(lost)}."
         yield f"- All three together, {len(together)} cells: {self._quota(together)}."
 
     def _rivals(self, spot: Spot) -> tuple[int, int]:
@@ -204,7 +214,7 @@ class Page:
         yield "## TRU against its approximate rivals"
         yield ""
         yield (
-            "TRU's value, the best rival's and the noise, less is better. *best*: no rival is nearer; *tied*: farther "
+            "TRU's value / the best rival's / the noise, less is better. *best*: no rival is nearer; *tied*: farther "
             "by no more than the noise, the same quantity between two retrains; *CATASTROPHIC*: farther by more than "
             f"{tables.CATASTROPHIC} and the noise. Exact methods ({', '.join(tables.EXACT)}) are not rivals here."
         )
@@ -213,8 +223,7 @@ class Page:
             cells = []
             for letter in CRITERIA:
                 match = tables.match(self.found, spot, letter)
-                numbers = f"{plain(match.own, 4)} / {plain(match.best, 4)} {match.rival} / {plain(match.noise, 4)}"
-                cells.append(f"**{MISSING}**" if match.word == MISSING else f"{numbers} **{match.word}**")
+                cells.append(f"**{MISSING}**" if match.word == MISSING else f"{duel(match)} **{match.word}**")
             rows.append([*spot, "{} of {}".format(*self._rivals(spot)), *cells])
         yield from table(
             [*SPOT, "rivals measured", *(f"({letter}) {name}" for letter, (name, _) in CRITERIA.items())], rows

@@ -181,6 +181,16 @@ def test_the_page_has_numbers_sources_failures_and_what_is_missing(tmp_path):
     assert (tmp_path / "docs" / "figures" / "time.svg").read_bytes() == first
 
 
+def test_the_page_begins_with_what_falls_short(tmp_path):
+    parts = [*rows("tru", usual(relative=0.98, auc=0.03, speedup=30.0)), *rows("cut", usual(auc=0.01, ks=0.6)), *NOISE]
+    pd.DataFrame([*parts, *rows("ssd", usual(ks=0.7, auc=0.5))], columns=COLUMNS).to_parquet(tmp_path / "r.parquet")
+    write(tmp_path / "r.parquet", tmp_path, GRID, {})
+    page = (tmp_path / "results.md").read_text()
+    assert "- Targets of TRU: 2 met, 2 FAILED.\n  - FAILED, retained NDCG@20: mgcn on toy, user, 5% (0.980 ±0" in page
+    assert "  - FAILED, membership AUC: mgcn on toy, user, 5% (0.030 ±0.000 ≤ 0.020)." in page
+    assert "  - WORSE: mgcn on toy, user, 5% (0.0300 / 0.0100 cut / 0.0100)." in page
+
+
 def test_a_page_without_any_result_says_so(tmp_path):
     results.merge(tmp_path / "results.parquet", [])
     write(tmp_path / "results.parquet", tmp_path, GRID, {})
