@@ -136,7 +136,7 @@ class Grid(Params):
     """Each has an original and a retrained model of its own, the reference; what is forgotten is the same for all, so
     that the reference of another seed is an independent retraining: it says how much two of them differ."""
     more_seeds: dict[str, list[int]] = Field(default={})
-    """Data set -> seeds of its sweeps in place of those, where retrains differ so much that a few say little."""
+    """Data set -> seeds of its sweeps beside those, where retrains differ so much that a few say little."""
     forget_seed: int = 7
     """``forget.seed`` of the draw."""
     noise_seed: int = 1000
@@ -178,7 +178,7 @@ class Grid(Params):
 
     def seeds_of(self, dataset: str) -> list[int]:
         """With which the sweeps of a data set are measured."""
-        return self.more_seeds.get(dataset, self.seeds)
+        return list(dict.fromkeys([*self.seeds, *self.more_seeds.get(dataset, [])]))
 
     def audits(self, cell: Cell) -> list[str]:
         """Parts of the audit suite for a cell."""

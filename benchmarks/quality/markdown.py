@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.quality.tables import Match, Night, Spot, Summary, Target
+from benchmarks.quality.tables import QUOTA, Match, Night, Spot, Summary, Target
 
 MISSING = "missing"
 
@@ -63,6 +63,23 @@ def heading(spot: Spot) -> str:
 def tally(words: Sequence[str], order: Sequence[str]) -> str:
     """How often each word is there, in this order."""
     return ", ".join(f"{words.count(word)} {word}" for word in order if words.count(word)) or "none"
+
+
+def quota(words: Sequence[str]) -> str:
+    """How TRU fares against its rivals, and whether that is what the issue asks for."""
+    known = [word for word in words if word != "missing"]
+    told = tally(words, ("best", "tied", "WORSE", "CATASTROPHIC", "missing"))
+    if not known:
+        return told
+    share = sum(word in ("best", "tied") for word in known) / len(known)
+    goal = "met" if share >= QUOTA and "CATASTROPHIC" not in known else "FAILED"
+    return f"{told}; best or tied in {share:.0%} of those measured (target {QUOTA:.0%}: {goal})"
+
+
+def named(word: str, places: Sequence[tuple[Spot, str]]) -> Iterator[str]:
+    """Below a line of a list: the places that it counts, and what was found at each; nothing if there are none."""
+    if places:
+        yield f"  - {word}: {'; '.join(f'{heading(spot)} ({found})' for spot, found in places)}."
 
 
 def reached(target: Target) -> str:

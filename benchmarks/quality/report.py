@@ -19,8 +19,10 @@ from benchmarks.quality.markdown import (
     duel,
     folded,
     heading,
+    named,
     number,
     plain,
+    quota,
     reached,
     signed,
     state_of,
@@ -132,13 +134,11 @@ class Page:
         yield "## In short"
         yield ""
         yield f"- Measured: {len(self.spots)} of {len(self.expected)} places; the rest is listed at the end."
-        reached_there = [(spot, target) for spot in self.spots for target in tables.targets(self.found, spot)]
-        words = [target.word for _, target in reached_there]
-        yield f"- Targets of TRU: {tally(words, ('met', 'FAILED', 'missing'))}."
-        for name in dict.fromkeys(target.name for _, target in reached_there):
-            missed = [(spot, t) for spot, t in reached_there if (t.name, t.word) == (name, "FAILED")]
-            if missed:
-                yield f"  - FAILED, {name}: {'; '.join(f'{heading(spot)} ({reached(t)})' for spot, t in missed)}."
+        judged = [(spot, target) for spot in self.spots for target in tables.targets(self.found, spot)]
+        yield f"- Targets of TRU: {tally([t.word for _, t in judged], ('met', 'FAILED', 'missing'))}."
+        for name in dict.fromkeys(target.name for _, target in judged):
+            missed = [(spot, reached(t)) for spot, t in judged if (t.name, t.word) == (name, "FAILED")]
+            yield from named(f"FAILED, {name}", missed)
         whole = [spot for spot in self.spots if self._rivals(spot)[0] == self._rivals(spot)[1]]
         together: list[str] = []
         for letter, (name, _) in CRITERIA.items():
@@ -146,11 +146,10 @@ class Page:
             words = [match.word for _, match in matches]
             together += words
             where = f"{len(whole)} places where every rival was measured"
-            yield f"- TRU against its approximate rivals, ({letter}) {name}, {where}: {self._quota(words)}."
+            yield f"- TRU against its approximate rivals, ({letter}) {name}, {where}: {quota(words)}."
             for word in ("WORSE", "CATASTROPHIC"):
-                if lost := [f"{heading(spot)} ({duel(m)})" for spot, m in matches if m.word == word]:
-                    yield f"  - {word}: {'; '.join(lost)}."
-        yield f"- All three together, {len(together)} cells: {self._quota(together)}."
+                yield from named(word, [(spot, duel(m)) for spot, m in matches if m.word == word])
+        yield f"- All three together, {len(together)} cells: {quota(together)}."
 
     def _rivals(self, spot: Spot) -> tuple[int, int]:
         """How many approximate rivals were measured with all seeds, and how many there are."""
@@ -159,15 +158,6 @@ class Page:
         asked = len(self.grid.seeds_of(spot[1]))
         measured = [m for m in there if self.found.get(spot, m, "ks").count + self.found.failures(spot, m) >= asked]
         return len(measured), len(there)
-
-    def _quota(self, words: Sequence[str]) -> str:
-        known = [word for word in words if word != "missing"]
-        told = tally(words, ("best", "tied", "WORSE", "CATASTROPHIC", "missing"))
-        if not known:
-            return told
-        share = sum(word in ("best", "tied") for word in known) / len(known)
-        goal = "met" if share >= tables.QUOTA and "CATASTROPHIC" not in known else "FAILED"
-        return f"{told}; best or tied in {share:.0%} of those measured (target {tables.QUOTA:.0%}: {goal})"
 
     def backbones(self) -> Iterator[str]:
         """The originals as recommenders."""
