@@ -24,7 +24,8 @@ from benchmarks.scenes import BASELINES, RETRAINED, Scene, batches, scenes
 from benchmarks.trainings import Trainings
 from tru.data.importers import import_dataset
 from tru.data.interactions import Dataset
-from tru.data.synthetic import DataParams, SyntheticParams, generate
+from tru.data.params import DataParams, SyntheticParams
+from tru.data.synthetic import generate
 from tru.errors import TruError
 from tru.settings import Settings
 

@@ -19,7 +19,7 @@ from benchmarks.scenes import Scene
 from tru.evaluation.audits import vectors
 from tru.evaluation.evidence import Evidence, observe
 from tru.models.trained import TrainedModel
-from tru.unlearning.base import UnlearnParams
+from tru.unlearning.params import UnlearnParams
 from tru.unlearning.tru import Tru
 
 BAD = 2.0

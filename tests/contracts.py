@@ -560,7 +560,8 @@ class BackboneContract:
     def build(self, data, *, seed=0, **params):
         """A fresh module of width 8 whose rows are a function of ids and seed."""
         from tru import keyed
-        from tru.models.base import ModelParams, Rows, builder
+        from tru.models.base import Rows, builder
+        from tru.models.params import ModelParams
 
         rows = Rows(keyed.table(data.users, 8, 0.5, seed), keyed.table(data.items, 8, 0.5, seed + 1))
         widths = {m: data.features[m].shape[1] for m in data.modalities}
@@ -772,7 +773,7 @@ class BackboneContract:
         import torch
 
         from tests import tiny
-        from tru.models.base import ModelParams
+        from tru.models.params import ModelParams
         from tru.models.trained import TrainedModel
         from tru.training import fit
 

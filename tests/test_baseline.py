@@ -13,7 +13,7 @@ from tru.baseline import Baseline, BaselineParams, Licence, RehearsalParams, exc
 from tru.errors import ReleaseError
 from tru.requests.store import open_ledger
 from tru.settings import Settings
-from tru.unlearning.base import UnlearnParams
+from tru.unlearning.params import UnlearnParams
 from tru.workspace import Workspace
 
 NOW = datetime(2026, 11, 29, 3, 30, tzinfo=UTC)

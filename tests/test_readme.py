@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from tests.workspaces import PARAMS
 from tru.cli.main import app
 from tru.data.interactions import save_dataset
-from tru.data.synthetic import SyntheticParams, generate
+from tru.data.params import SyntheticParams
+from tru.data.synthetic import generate
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]

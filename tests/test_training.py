@@ -13,7 +13,8 @@ from tru.data.interactions import VAL
 from tru.errors import DataError, ModelError
 from tru.evaluation.metrics import rank_metrics
 from tru.models.mgcn import MGCN
-from tru.training import TrainParams, fit, fresh_recipe, refit
+from tru.models.params import TrainParams
+from tru.training import fit, fresh_recipe, refit
 
 SHORT = TrainParams(epochs=40, min_epochs=3, patience=2, batch=256, learning_rate=3e-2, canaries=60)
 

@@ -10,11 +10,12 @@ import numpy as np
 from tru.data.forget import ForgetSet, cut
 from tru.data.interactions import TRAIN as TRAIN_ROWS
 from tru.data.interactions import Dataset
+from tru.data.params import SyntheticParams
 from tru.data.prepare import Prepared, prepare
-from tru.data.synthetic import SyntheticParams, generate
-from tru.models.base import ModelParams
+from tru.data.synthetic import generate
+from tru.models.params import ModelParams, TrainParams
 from tru.models.trained import TrainedModel
-from tru.training import TrainParams, fit
+from tru.training import fit
 
 MODEL = ModelParams(width=16)
 TRAIN = TrainParams(epochs=16, min_epochs=4, patience=4, batch=256, learning_rate=1e-2, canaries=60)

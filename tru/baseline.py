@@ -16,16 +16,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from zipfile import BadZipFile
 
-import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tru.errors import ReleaseError
 from tru.params import Params
 from tru.requests.ledger import Entry
 from tru.workspace import Workspace, only_one
+
+if TYPE_CHECKING:  # whoever reads settings does without numpy
+    import numpy as np
 
 Regime = Literal["user", "item", "interaction", "modality"]
 REGIMES: dict[Regime, str] = {
@@ -107,6 +109,8 @@ def latest(ws: Workspace) -> Baseline | None:
     Raises:
         ReleaseError: its file is damaged.
     """
+    import numpy as np
+
     file = _file(ws)
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
@@ -124,6 +128,8 @@ def latest(ws: Workspace) -> Baseline | None:
 
 def keep(ws: Workspace, found: Baseline) -> None:
     """Make ``found`` the latest one: one file, written whole or not at all, readable by this account only."""
+    import numpy as np
+
     facts = {k: v for k, v in asdict(found).items() if k not in ("users", "ndcg")} | {"made": found.made.isoformat()}
     file = _file(ws)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +150,8 @@ def forget_rows(ws: Workspace, users: Collection[str]) -> None:
 
 def drop(ws: Workspace, users: Collection[str]) -> None:
     """Drop the rows of these users from the latest baseline."""
+    import numpy as np
+
     try:
         found = latest(ws)
     except ReleaseError:  # nobody can use it, and nobody can say whose rows are in it

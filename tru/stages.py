@@ -17,11 +17,13 @@ from tru.data.prepare import Prepared, prepare
 from tru.errors import TruError
 from tru.evaluation.audits import Stage
 from tru.evaluation.report import Comparison, compare
+from tru.models.params import TrainParams
 from tru.models.trained import TrainedModel
 from tru.settings import Settings, load_settings
-from tru.training import TrainParams, fit
-from tru.unlearning.base import UnlearnParams, make
+from tru.training import fit
+from tru.unlearning.base import make
 from tru.unlearning.calibration import calibrate
+from tru.unlearning.params import UnlearnParams
 from tru.unlearning.retrain import Retrain
 from tru.workspace import Workspace
 

@@ -16,7 +16,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from tru import keyed
@@ -24,35 +23,14 @@ from tru.data.interactions import TRAIN, VAL, Dataset
 from tru.data.prepare import Prepared, pair_keys, prepare
 from tru.errors import DataError, ModelError
 from tru.evaluation.metrics import rank_metrics
-from tru.models.base import Backbone, Batch, ModelParams, Rows, builder
+from tru.models.base import Backbone, Batch, Rows, builder
+from tru.models.params import ModelParams, TrainParams
 from tru.models.propagation import Inputs
 from tru.models.ring import Ring
 from tru.models.trained import Recipe, TrainedModel
-from tru.params import Params
 
 CHUNK = 512
 """Pairs per group of contrastive negatives."""
-
-
-class TrainParams(Params):
-    """Training: block ``train`` of ``params.yaml``."""
-
-    seed: NonNegativeInt = 0
-    """Of every random choice; each is a hash of (pair, epoch, seed)."""
-    epochs: PositiveInt = 60
-    """At most so many."""
-    min_epochs: NonNegativeInt = 20
-    """Early stopping may not end it before (dense data sits on a popularity plateau for a while)."""
-    patience: PositiveInt = 8
-    """Epochs without a better validation NDCG@20 after which training stops."""
-    batch: PositiveInt | None = None
-    """Pairs per batch; empty: chosen from the number of users (4096 at most)."""
-    learning_rate: PositiveFloat = 2e-3
-    """Of Adam."""
-    canaries: NonNegativeInt = 600
-    """About so many train pairs are withheld (at most 5 %); they calibrate unlearning and audit it."""
-    threads: PositiveInt = 1
-    """CPU threads; more than one is slower as soon as the machine has other work."""
 
 
 def fresh_recipe(n_users: int, n_items: int, n_train: int, model: ModelParams, train: TrainParams) -> Recipe:

@@ -28,10 +28,10 @@ from tru.evaluation.evidence import Evidence, observe
 from tru.evaluation.metrics import rank_metrics
 from tru.evaluation.report import changed_lists, exact_checks
 from tru.evaluation.suite import audit
+from tru.models.params import TrainParams
 from tru.models.trained import TrainedModel
-from tru.training import TrainParams
 from tru.unlearning import base
-from tru.unlearning.base import UnlearnParams
+from tru.unlearning.params import UnlearnParams
 
 TIMES, QUICK = 3, 10.0
 """How often a method runs, for the median of its seconds: most are soon done, and a first time is like no other. A

@@ -15,8 +15,9 @@ from benchmarks.mixes import forget_set, mix
 from benchmarks.quality.cells import Bench, Scene, attempt
 from benchmarks.quality.grid import NOISE, REFERENCE, Cell, Course
 from benchmarks.quality.pantry import Pantry, digest
-from tru.data.forget import ForgetParams, ForgetSet, cut, simulate
+from tru.data.forget import ForgetSet, cut, simulate
 from tru.data.interactions import Dataset
+from tru.data.params import ForgetParams
 from tru.data.prepare import prepare
 from tru.models.trained import TrainedModel
 from tru.unlearning import base

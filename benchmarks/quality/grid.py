@@ -11,14 +11,12 @@ from typing import Any
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
-from tru.data.forget import ForgetParams
+from tru.data.params import ForgetParams, SyntheticParams
 from tru.data.planted import PlantParams
-from tru.data.synthetic import SyntheticParams
 from tru.errors import DataError
 from tru.evaluation.suite import PARTS
-from tru.models.base import ModelParams
+from tru.models.params import ModelParams, TrainParams
 from tru.params import Params
-from tru.training import TrainParams
 from tru.unlearning import rivals
 
 HERE = Path(__file__).resolve().parent

@@ -33,7 +33,7 @@ from tru.models.base import builder
 from tru.models.trained import TrainedModel
 from tru.stages import calibrated
 from tru.training import fit, refit
-from tru.unlearning.base import Strength, UnlearnParams
+from tru.unlearning.params import Strength, UnlearnParams
 from tru.unlearning.retrain import Retrain
 from tru.unlearning.shards import ensemble
 
@@ -42,6 +42,7 @@ CODE = (
     "tru.data.prepare",
     "tru.models.base",
     "tru.models.crowd",
+    "tru.models.params",
     "tru.models.propagation",
     "tru.models.ring",
     "tru.models.trained",

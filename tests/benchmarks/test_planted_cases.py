@@ -13,7 +13,7 @@ from benchmarks.trainings import Trainings
 from tests import tiny
 from tru.errors import DataError
 from tru.evaluation.evidence import observe
-from tru.evaluation.gate import GateParams
+from tru.evaluation.params import GateParams
 from tru.settings import Settings
 
 WANTED = [("user", 1), ("interaction", 1)]

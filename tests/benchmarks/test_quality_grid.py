@@ -5,7 +5,7 @@ import yaml
 
 from benchmarks.quality.grid import GRID, Cell, Place, cells, courses, load_grid, parse_only, places, wanted
 from tru.errors import DataError
-from tru.unlearning.base import UnlearnParams
+from tru.unlearning.params import UnlearnParams
 
 WORDS = {
     "datasets": {"a": {"users": 120, "items": 80}, "b": "somewhere"},

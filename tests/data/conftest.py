@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tru.data.interactions import Dataset, save_dataset
-from tru.data.synthetic import SyntheticParams, generate
+from tru.data.params import SyntheticParams
+from tru.data.synthetic import generate
 
 TINY = SyntheticParams(users=120, items=80)
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from tru.data.checks import check_cut, check_raw
-from tru.data.forget import ForgetParams, ForgetSet, cut, simulate
+from tru.data.forget import ForgetSet, cut, simulate
+from tru.data.params import ForgetParams
 from tru.errors import CheckFailed
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from tests import tiny
 from tru.data.choice import SHARE, coreness, extreme, standings
-from tru.data.forget import ForgetParams, simulate
+from tru.data.forget import simulate
 from tru.data.interactions import TRAIN
+from tru.data.params import ForgetParams
 
 
 def test_coreness_by_hand():

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
-from tru.data.forget import ForgetParams, ForgetSet, cut, simulate
+from tru.data.forget import ForgetSet, cut, simulate
+from tru.data.params import ForgetParams
 from tru.errors import DataError
 
 
@@ -141,7 +143,13 @@ def test_the_fraction_counts_what_has_train_rows(tiny):
     assert simulate(tiny, ForgetParams(fraction=0.0001)).size == 1
 
 
-@pytest.mark.parametrize("params", [{"count": 0}, {"count": 120}, {"fraction": 1.0}])
-def test_all_or_nothing_cannot_be_forgotten(tiny, params):
+@pytest.mark.parametrize("params", [{"count": 120}, {"fraction": 0.999}])
+def test_everybody_cannot_be_forgotten(tiny, params):
     with pytest.raises(DataError, match="Cannot forget"):
         simulate(tiny, ForgetParams(**params))
+
+
+@pytest.mark.parametrize("params", [{"count": 0}, {"count": -1}, {"fraction": 0}, {"fraction": 1.0}, {"fraction": 5}])
+def test_shares_and_counts_that_no_data_set_could_have_are_no_settings(params):
+    with pytest.raises(ValidationError, match=next(iter(params))):
+        ForgetParams(**params)

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from tru.data.synthetic import DataParams, SyntheticParams, generate
+from tru.data.params import DataParams, SyntheticParams
+from tru.data.synthetic import generate
 
 # Made on x86-64 with the pinned packages. If this changes, data.dvc no longer names what `tru data generate` writes.
 TINY_SHA256 = {

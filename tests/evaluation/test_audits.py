@@ -21,7 +21,8 @@ from tru.evaluation.audits import (
     vectors,
     z_scores,
 )
-from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.base import make
+from tru.unlearning.params import UnlearnParams
 
 LETTERS = "abcdefghijklmnopqrstuvwxy"  # 25 items
 

@@ -8,7 +8,8 @@ from tru.data.forget import ForgetSet
 from tru.errors import DataError
 from tru.evaluation.audits import Stage, forget_recall, membership_auc, vectors
 from tru.evaluation.evidence import Evidence, groups, observe, own_reference, profile, retrained_reference
-from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.base import make
+from tru.unlearning.params import UnlearnParams
 
 
 @pytest.fixture(scope="module")

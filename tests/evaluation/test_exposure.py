@@ -6,12 +6,14 @@ import torch
 
 from tests import tiny
 from tru.data.forget import cut
+from tru.data.params import SyntheticParams
 from tru.data.planted import PlantParams, plant
 from tru.data.prepare import prepare
-from tru.data.synthetic import SyntheticParams, generate
+from tru.data.synthetic import generate
 from tru.evaluation.audits import Stage
 from tru.evaluation.exposure import exposure, exposure_rows
-from tru.models.base import Embedding, ModelParams
+from tru.models.base import Embedding
+from tru.models.params import ModelParams
 from tru.training import fit, refit
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tru.evaluation.evidence import Evidence, Group, Reference
-from tru.evaluation.gate import GateParams, judge_fresh, judge_licensed
+from tru.evaluation.gate import judge_fresh, judge_licensed
+from tru.evaluation.params import GateParams
 from tru.evaluation.verdict import SAME_MODEL
 
 PARAMS = GateParams()

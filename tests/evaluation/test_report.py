@@ -9,10 +9,11 @@ from tests import tiny
 from tru.data.forget import ForgetSet
 from tru.errors import DataError
 from tru.evaluation.audits import Stage
-from tru.evaluation.gate import GateParams
+from tru.evaluation.params import GateParams
 from tru.evaluation.report import Comparison, changed_lists, compare, exact_checks, nested
 from tru.training import refit
-from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.base import make
+from tru.unlearning.params import UnlearnParams
 
 CHECKS = (
     "deleted users in the model",

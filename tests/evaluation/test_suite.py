@@ -13,7 +13,8 @@ from tru.evaluation.relearning import Lesson
 from tru.evaluation.shadows import shadow_data
 from tru.evaluation.suite import PARTS, audit, judged
 from tru.training import refit
-from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.base import make
+from tru.unlearning.params import UnlearnParams
 
 
 @pytest.fixture(scope="module")

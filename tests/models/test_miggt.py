@@ -7,8 +7,9 @@ from torch.nn import functional
 from tests import tiny
 from tests.contracts import BackboneContract, less
 from tru.errors import ModelError
-from tru.models.base import Batch, ModelParams
+from tru.models.base import Batch
 from tru.models.miggt import ROWS, TRAINING
+from tru.models.params import ModelParams
 from tru.models.propagation import Inputs
 
 

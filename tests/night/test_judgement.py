@@ -11,7 +11,7 @@ from tru import night
 from tru.baseline import REGIMES, Baseline, keep, latest, method_facts
 from tru.data.forget import ForgetSet
 from tru.errors import ModelError, RequestError
-from tru.evaluation.gate import GateParams
+from tru.evaluation.params import GateParams
 from tru.evaluation.verdict import Verdict
 from tru.models.trained import TrainedModel
 from tru.night.judgement import Plan, drift, due, in_full, plan, refused, warnings

@@ -5,11 +5,11 @@ import pytest
 
 from tests import tiny
 from tests.contracts import UnlearnerContract
-from tru.models.base import ModelParams
+from tru.models.params import ModelParams
 from tru.training import fit
-from tru.unlearning.base import UnlearnParams
 from tru.unlearning.calibration import calibrate
 from tru.unlearning.change import Change
+from tru.unlearning.params import UnlearnParams
 from tru.unlearning.tru import Tru
 
 

@@ -7,9 +7,9 @@ import torch
 from tests import tiny
 from tests.contracts import without_some_edges
 from tru.models.propagation import Inputs
-from tru.unlearning.base import UnlearnParams
 from tru.unlearning.change import Change
 from tru.unlearning.isolation import RATE, STEPS, chosen, sensitivity, uniform_reverse
+from tru.unlearning.params import UnlearnParams
 from tru.unlearning.tru import Tru
 
 OFF = UnlearnParams(isolation=False, strength=1.0)

@@ -4,7 +4,8 @@ import pytest
 from tests import tiny
 from tests.contracts import UnlearnerContract, without_some_edges
 from tru.errors import UnlearningError
-from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.base import make
+from tru.unlearning.params import UnlearnParams
 from tru.unlearning.retrain import Retrain
 
 

@@ -13,15 +13,16 @@ from tru import keyed
 from tru.data.forget import ForgetSet
 from tru.data.prepare import Prepared
 from tru.errors import UnlearningError
-from tru.models.base import ModelParams
+from tru.models.params import ModelParams
 from tru.models.trained import TrainedModel
 from tru.training import fit
 from tru.unlearning import rivals
-from tru.unlearning.base import UnlearnParams, make
+from tru.unlearning.base import make
 from tru.unlearning.change import Change
 from tru.unlearning.cut import is_same, structural
 from tru.unlearning.influence import Curvature, Touched, gradient, solve
 from tru.unlearning.lessons import Lessons
+from tru.unlearning.params import UnlearnParams
 from tru.unlearning.reverse import Ground
 from tru.unlearning.shards import ensemble, shard_of
 from tru.unlearning.ssd import factor, importance

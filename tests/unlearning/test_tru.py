@@ -6,20 +6,22 @@ import pytest
 
 from tests import tiny
 from tests.contracts import UnlearnerContract
-from tru.data.forget import ForgetParams, ForgetSet, cut, simulate
+from tru.data.forget import ForgetSet, cut, simulate
 from tru.data.interactions import TRAIN as TRAIN_ROWS
+from tru.data.params import ForgetParams, SyntheticParams
 from tru.data.prepare import prepare
-from tru.data.synthetic import SyntheticParams, generate
+from tru.data.synthetic import generate
 from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage, evaluate
-from tru.models.base import ModelParams
+from tru.models.params import ModelParams, TrainParams
 from tru.models.propagation import Inputs
-from tru.training import TrainParams, fit, refit
+from tru.training import fit, refit
 from tru.unlearning.attribution import Basis
-from tru.unlearning.base import Strength, UnlearnParams, make
+from tru.unlearning.base import make
 from tru.unlearning.calibration import LEAST, MOST, calibrate
 from tru.unlearning.change import Change
 from tru.unlearning.deletion import Deletion, second_hand
+from tru.unlearning.params import Strength, UnlearnParams
 from tru.unlearning.tru import Tru
 
 TRAIN = TrainParams(epochs=15, min_epochs=15, patience=15, batch=256, learning_rate=1e-2, canaries=150)

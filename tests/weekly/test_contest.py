@@ -7,7 +7,7 @@ import pytest
 
 from tests.tiny import MODEL, TRAIN, dataset, prepared, trained
 from tru.data.prepare import prepare
-from tru.evaluation.gate import GateParams
+from tru.evaluation.params import GateParams
 from tru.training import fit
 from tru.weekly.contest import Contest
 

@@ -14,7 +14,7 @@ from tru.workspace import Workspace
 
 if TYPE_CHECKING:
     from tru.data.interactions import Dataset
-    from tru.data.synthetic import DataParams
+    from tru.data.params import DataParams
     from tru.requests.inbox import Inbox
 
 app = typer.Typer(help="Import, generate and show the data set.", no_args_is_help=True)

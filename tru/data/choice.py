@@ -7,14 +7,12 @@ coreness (Seidman 1983), which asks how many connections somebody has, and with 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 
 from tru import keyed
+from tru.data.params import Choice
 
-Choice = Literal["random", "popular", "unpopular", "core", "edge"]
 SHARE = 0.2
 """Part of a pool, at its extreme end, from which a batch is drawn, so that another seed gives another batch."""
 

@@ -7,34 +7,19 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from tru.data.choice import Choice, extreme, standings
+from tru.data.choice import extreme, standings
 from tru.data.features import presence
 from tru.data.interactions import TRAIN, Dataset
+from tru.data.params import ForgetParams
 from tru.errors import DataError
-from tru.params import Params
 
 Pair = tuple[str, str]
 T = TypeVar("T")
-
-
-class ForgetParams(Params):
-    """A simulated batch of deletion requests, for research."""
-
-    regime: Literal["user", "item", "interaction", "modality"] = "user"
-    """What is forgotten: all of a user, an item, single interactions, or one modality of an item."""
-    fraction: float = 0.05
-    """Share of the users, items, train interactions or (item, modality) pairs, from 0 to 1."""
-    count: int | None = None
-    """How many instead; overrides ``fraction``."""
-    seed: int = 7
-    """Which ones."""
-    choice: Choice = "random"
-    """From whom: all alike, or the most or least popular, or the ``core`` or ``edge`` of the graph."""
 
 
 @dataclass(frozen=True)

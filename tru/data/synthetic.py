@@ -15,46 +15,12 @@ import pandas as pd
 
 from tru.data.features import presence
 from tru.data.interactions import Dataset
+from tru.data.params import SyntheticParams
 from tru.data.split import assign_split
-from tru.params import Params
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # float16 holds every multiple of 1/2048 between -1 and 1, so that rounding to this grid makes the cast exact.
 GRID = 2048.0
-
-
-class SyntheticParams(Params):
-    """How the built-in data set is drawn."""
-
-    users: int = 1000
-    """Number of users."""
-    items: int = 600
-    """Number of items."""
-    mean_interactions: int = 21
-    """About how many interactions a user has; a few users have many more."""
-    min_interactions: int = 8
-    """Fewest interactions of a user."""
-    latent: int = 8
-    """Number of hidden qualities that tastes and items are made of."""
-    image_width: int = 64
-    """Length of an image feature vector."""
-    text_width: int = 32
-    """Length of a text feature vector."""
-    noise: float = 1.0
-    """Noise in the features, in units of their signal."""
-    seed: int = 2026
-    """Another seed gives another data set."""
-
-
-class DataParams(Params):
-    """Where the data set comes from: block ``data`` of ``params.yaml``."""
-
-    name: str = "builtin"
-    """What the data set is called."""
-    synthetic: SyntheticParams = SyntheticParams()
-    """The built-in data set, written by ``tru data generate``."""
-    split_seed: int = 0
-    """Draws the split of a data set that comes without one."""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from tru.evaluation.evidence import (
     own_reference,
     profile,
 )
-from tru.evaluation.gate import GateParams, judge_fresh, judge_licensed
+from tru.evaluation.gate import judge_fresh, judge_licensed
 from tru.evaluation.metrics import top_items
+from tru.evaluation.params import GateParams
 from tru.evaluation.verdict import Night, Verdict
 from tru.models.trained import TrainedModel
 

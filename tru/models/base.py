@@ -2,61 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from tru.errors import ModelError
+from tru.models.params import BACKBONES, ModelParams
 from tru.models.propagation import Inputs
-from tru.params import Params
-
-
-class ModelParams(Params):
-    """The backbone: block ``model`` of ``params.yaml``."""
-
-    name: str = "mgcn"
-    """Which backbone; see ``tru/models``."""
-    width: PositiveInt = 64
-    """Length of every embedding."""
-    layers: NonNegativeInt = 2
-    """Hops of the user-item graph."""
-    item_layers: NonNegativeInt = 1
-    """Hops of each modality's item-item graph."""
-    temperature: PositiveFloat = 0.2
-    """Of the contrastive loss."""
-    contrast: NonNegativeFloat = 0.02
-    """Weight of the contrastive loss against the ranking loss."""
-    regularisation: NonNegativeFloat = 1e-4
-    """Weight of the squared length of a batch's vectors: final ones, or LightGCN's rows (MIG-GT: 1e-2)."""
-    hops: dict[str, NonNegativeInt] = Field(default={"id": 4})
-    """MIG-GT: receptive field of each branch, ``id`` or a modality; ``layers`` for those not named."""
-    restart: float = Field(default=0.3, gt=0, le=1)
-    """MIG-GT: share of its own start in each hop of a node (alpha of MGDCF)."""
-    hidden: PositiveInt = 64
-    """MIG-GT: width between the two layers of a modality's encoder."""
-    features: PositiveFloat = 0.1
-    """MIG-GT: factor with which encoders' outputs enter beside the rows; more where features say much about taste."""
-    samples: NonNegativeInt = 10
-    """MIG-GT: nodes that the global transformer draws for each node."""
-    attention: float = Field(default=0.1, ge=0, le=1)
-    """MIG-GT: share of what is attended to in a final vector; the rest is the node's own."""
-    unsmooth: NonNegativeFloat = 1.0
-    """MIG-GT: weight of telling an item from those it attends to."""
-    negatives: PositiveInt = 4
-    """MIG-GT: items that each pair has to beat."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """MIG-GT: share of the inputs left out in training."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_own_defaults(cls, given: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
-        """What is not set takes the backbone's own default, where it has one."""
-        name = given.get("name", "mgcn") if isinstance(given, dict) else None
-        return {**_registered()[name].defaults, **given} if isinstance(name, str) and name in _registered() else given
 
 
 @dataclass(frozen=True)
@@ -131,27 +87,14 @@ Builder = Callable[[ModelParams, dict[str, int], Rows, int], nn.Module]
 B = TypeVar("B", bound=Builder)
 
 
-@dataclass(frozen=True)
-class _Registered:
-    """A backbone of the register: how it is built, and which settings it wants where nothing is said."""
-
-    build: Builder
-    defaults: dict[str, Any]
+_BACKBONES: dict[str, Builder] = {}
 
 
-_BACKBONES: dict[str, _Registered] = {}
-
-
-def backbone(name: str, **defaults: Any) -> Callable[[B], B]:  # noqa: ANN401 - values of ModelParams
-    """Register a builder ``(params, feature widths, initial rows, seed) -> module`` under a name.
-
-    Args:
-        name: what ``model.name`` says.
-        defaults: settings of :class:`ModelParams` for which this backbone has a default of its own.
-    """
+def backbone(name: str) -> Callable[[B], B]:
+    """Register a builder ``(params, feature widths, initial rows, seed) -> module`` under what ``model.name`` says."""
 
     def keep(builder: B) -> B:
-        _BACKBONES[name] = _Registered(builder, defaults)
+        _BACKBONES[name] = builder
         return builder
 
     return keep
@@ -163,13 +106,8 @@ def builder(name: str) -> Builder:
     Raises:
         ModelError: there is none of that name; the message lists those there are.
     """
-    known = _registered()
-    if name not in known:
-        raise ModelError(f"model.name: no backbone is called {name!r}. There are: {', '.join(sorted(known))}.")
-    return known[name].build
-
-
-def _registered() -> dict[str, _Registered]:
-    from tru.models import concatenation, lightgcn, mgcn, miggt  # noqa: F401 - register themselves
-
-    return _BACKBONES
+    for known in BACKBONES:
+        importlib.import_module(f"tru.models.{known}")  # it registers itself
+    if name not in _BACKBONES:
+        raise ModelError(f"model.name: no backbone is called {name!r}. There are: {', '.join(sorted(_BACKBONES))}.")
+    return _BACKBONES[name]

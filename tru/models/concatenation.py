@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
-from tru.models.base import Batch, Embedding, ModelParams, Rows, backbone
+from tru.models.base import Batch, Embedding, Rows, backbone
+from tru.models.params import ModelParams
 from tru.models.propagation import Inputs
 
 

@@ -27,7 +27,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from tru import keyed
 from tru.errors import ModelError
-from tru.models.base import Batch, Embedding, ModelParams, Rows, backbone
+from tru.models.base import Batch, Embedding, Rows, backbone
+from tru.models.params import ModelParams
 from tru.models.propagation import Inputs
 
 ROWS = 5.0
@@ -198,7 +199,7 @@ def _scores(user: Tensor, items: Tensor) -> Tensor:
     return (items @ user[..., None]).squeeze(2)
 
 
-@backbone("miggt", regularisation=1e-2)
+@backbone("miggt")
 def build(params: ModelParams, widths: dict[str, int], rows: Rows, seed: int) -> MIGGT:
     """A MIG-GT with the given initial rows.
 

@@ -16,7 +16,8 @@ from torch import nn
 from tru import keyed
 from tru.data.prepare import Prepared
 from tru.errors import DataError, ModelError
-from tru.models.base import Backbone, Embedding, ModelParams, Rows, builder
+from tru.models.base import Backbone, Embedding, Rows, builder
+from tru.models.params import ModelParams
 from tru.models.propagation import Inputs
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from tru.baseline import Baseline, Regime, latest, licence
 from tru.data.forget import ForgetSet
 from tru.evaluation.evidence import FEWEST
-from tru.evaluation.gate import GateParams
+from tru.evaluation.params import GateParams
 from tru.evaluation.report import changed_lists
 from tru.evaluation.verdict import Night, Verdict
 from tru.models.trained import TrainedModel

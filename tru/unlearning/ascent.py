@@ -16,14 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from tru.data.prepare import Prepared
+from tru.models.params import TrainParams
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
-from tru.training import TrainParams
 from tru.unlearning import rivals
-from tru.unlearning.base import UnlearnParams, unlearner
+from tru.unlearning.base import unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.cut import signed, structural
 from tru.unlearning.lessons import Lessons
+from tru.unlearning.params import UnlearnParams
 from tru.unlearning.reverse import Ground, descend, reverse_bpr
 
 

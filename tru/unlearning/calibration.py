@@ -18,9 +18,9 @@ from tru.evaluation.evidence import ranked
 from tru.models.base import Embedding
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
-from tru.unlearning.base import Strength, UnlearnParams
 from tru.unlearning.change import Change
 from tru.unlearning.deletion import Deletion
+from tru.unlearning.params import Strength, UnlearnParams
 
 USUAL, LEAST, MOST = 1.5, 0.25, 4.0
 """Where calibration starts for gamma, and the range it searches."""

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from tru.data.prepare import Prepared
+from tru.models.params import TrainParams
 from tru.models.trained import TrainedModel
-from tru.training import TrainParams
-from tru.unlearning.base import UnlearnParams, unlearner
+from tru.unlearning.base import unlearner
 from tru.unlearning.change import Change
+from tru.unlearning.params import UnlearnParams
 
 
 @dataclass(frozen=True)

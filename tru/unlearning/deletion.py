@@ -20,9 +20,9 @@ from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning import fusion_gate
 from tru.unlearning.attribution import Basis, forgotten_share, unit
-from tru.unlearning.base import Strength, UnlearnParams
 from tru.unlearning.change import Change
 from tru.unlearning.cut import structural
+from tru.unlearning.params import Strength, UnlearnParams
 
 OWN = 6
 """Edges, one less than which and a user's last vector tells as much of the user as of the items. Chosen on TikTok and

@@ -30,14 +30,15 @@ from torch import Tensor
 from tru import keyed
 from tru.data.prepare import Prepared
 from tru.models.base import Backbone, Batch
+from tru.models.params import TrainParams
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
-from tru.training import TrainParams
 from tru.unlearning import rivals
-from tru.unlearning.base import UnlearnParams, unlearner
+from tru.unlearning.base import unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.cut import signed, structural
 from tru.unlearning.lessons import Lessons
+from tru.unlearning.params import UnlearnParams
 
 BATCH = 4096
 """Pairs per gradient of the training loss."""

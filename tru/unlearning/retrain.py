@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tru.data.prepare import Prepared
+from tru.models.params import TrainParams
 from tru.models.trained import TrainedModel
-from tru.training import TrainParams, refit
-from tru.unlearning.base import UnlearnParams, unlearner
+from tru.training import refit
+from tru.unlearning.base import unlearner
+from tru.unlearning.params import UnlearnParams
 
 
 @dataclass(frozen=True)

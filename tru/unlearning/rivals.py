@@ -1,7 +1,7 @@
 """Settings of the rivals: block ``unlearn.rivals`` of ``params.yaml``; the methods themselves have a module each.
 
-The blocks stand together, and not beside their methods, because :mod:`tru.unlearning.base` needs them and the methods
-need it. A harness that tunes gives each rival equally many settings: :func:`grid`.
+The blocks stand together, and not beside their methods, so that nobody loads torch to read them. A harness that tunes
+gives each rival equally many settings: :func:`grid`.
 """
 
 from __future__ import annotations

@@ -25,13 +25,14 @@ from tru import keyed
 from tru.data.prepare import Prepared
 from tru.errors import UnlearningError
 from tru.models import concatenation  # noqa: F401 - registers itself
-from tru.models.base import ModelParams
+from tru.models.params import ModelParams, TrainParams
 from tru.models.trained import Recipe, TrainedModel
-from tru.training import TrainParams, refit
+from tru.training import refit
 from tru.unlearning import rivals
-from tru.unlearning.base import UnlearnParams, unlearner
+from tru.unlearning.base import unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.cut import signed
+from tru.unlearning.params import UnlearnParams
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from tru.data.prepare import Prepared
+from tru.models.params import TrainParams
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
-from tru.training import TrainParams
 from tru.unlearning import isolation
-from tru.unlearning.base import Strength, UnlearnParams, unlearner
+from tru.unlearning.base import unlearner
 from tru.unlearning.calibration import calibrate
 from tru.unlearning.change import Change
 from tru.unlearning.deletion import Deletion, where
+from tru.unlearning.params import Strength, UnlearnParams
 
 
 @dataclass(frozen=True)

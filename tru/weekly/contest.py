@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tru.data.prepare import Prepared
-from tru.evaluation.gate import GateParams
 from tru.evaluation.metrics import per_user_metrics
+from tru.evaluation.params import GateParams
 from tru.evaluation.statistics import bootstrap_bounds
 from tru.models.trained import TrainedModel
 

@@ -22,7 +22,8 @@ from tru.data.prepare import Prepared, pair_keys, prepare
 from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage
 from tru.evaluation.evidence import groups, observe
-from tru.evaluation.gate import GateParams, judge_fresh
+from tru.evaluation.gate import judge_fresh
+from tru.evaluation.params import GateParams
 from tru.evaluation.report import exact_checks
 from tru.evaluation.verdict import Finding, Night, Verdict
 from tru.models.trained import TrainedModel

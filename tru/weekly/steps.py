@@ -21,7 +21,7 @@ from tru.data.prepare import Prepared, prepare
 from tru.errors import ModelError
 from tru.evaluation.audits import Stage
 from tru.evaluation.evidence import observe
-from tru.evaluation.gate import GateParams
+from tru.evaluation.params import GateParams
 from tru.evaluation.verdict import Night
 from tru.models.trained import TrainedModel
 from tru.night.judgement import drift, due
