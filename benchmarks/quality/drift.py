@@ -21,6 +21,7 @@ from tru.data.params import ForgetParams
 from tru.data.prepare import prepare
 from tru.models.trained import TrainedModel
 from tru.unlearning import base
+from tru.unlearning.params import UnlearnParams
 
 
 def batches(ds: Dataset, course: Course, forget_seed: int) -> Iterator[ForgetSet]:
@@ -104,7 +105,7 @@ def after(bench: Bench, scene: Scene, course: Course, parts: Sequence[ForgetSet]
 def _nights(
     scene: Scene,
     course: Course,
-    params: base.UnlearnParams,
+    params: UnlearnParams,
     model: TrainedModel,
     parts: Sequence[ForgetSet],
     start: int,

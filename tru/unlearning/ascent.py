@@ -34,7 +34,7 @@ class Ascent:
 
     Attributes:
         params: steps, learning rate, batch.
-        neutral_rows: see :class:`tru.unlearning.base.UnlearnParams`.
+        neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
     params: rivals.Ascent

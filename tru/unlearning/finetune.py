@@ -33,7 +33,7 @@ class Finetune:
 
     Attributes:
         params: steps, learning rate, batch.
-        neutral_rows: see :class:`tru.unlearning.base.UnlearnParams`.
+        neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
     params: rivals.Finetune

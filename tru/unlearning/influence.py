@@ -54,7 +54,7 @@ class Influence:
 
     Attributes:
         params: scale, damping, effort.
-        neutral_rows: see :class:`tru.unlearning.base.UnlearnParams`.
+        neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
     params: rivals.Influence

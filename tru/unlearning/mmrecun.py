@@ -39,7 +39,7 @@ class MMRecUn:
 
     Attributes:
         params: steps, learning rate, weight, batch.
-        neutral_rows: see :class:`tru.unlearning.base.UnlearnParams`.
+        neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
     params: rivals.MMRecUn

@@ -41,7 +41,7 @@ class Ssd:
 
     Attributes:
         params: alpha, lambda, batch.
-        neutral_rows: see :class:`tru.unlearning.base.UnlearnParams`.
+        neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
     params: rivals.Ssd
