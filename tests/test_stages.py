@@ -1,14 +1,21 @@
 """The research loop: `dvc repro` on tiny data, without a server."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from tests import tiny
 from tests.workspaces import change
-from tru import stages
+from tru import keyed, stages
+from tru.data.interactions import TRAIN
+from tru.data.prepare import pair_keys
 from tru.errors import TruError
 from tru.release.versions import DataVersions
 from tru.requests.store import open_inbox
+from tru.training import TrainParams, fit
+from tru.unlearning.base import UnlearnParams
+from tru.unlearning.calibration import REHEARSAL
 
 MODELS = {"original", "unlearned", "retrained"}
 
@@ -61,6 +68,19 @@ def test_the_first_stages_count_and_check(trained):
     assert json.loads((trained.metrics / "data.json").read_text())["users"] == 150
     assert json.loads((trained.metrics / "check.json").read_text())["passed"] is True
     assert not list((trained.state / "checkpoints").glob("*.npz"))
+
+
+@pytest.mark.parametrize("rows", [5, 15, 30, 60])
+def test_data_too_small_to_practise_on_give_a_model_without_a_strength(rows):
+    """Canaries and practice pairs are each a twentieth of the train rows, so of few there may be none of either."""
+    ds = tiny.dataset()
+    few = ds.interactions[ds.interactions["split"] == TRAIN].head(rows).reset_index(drop=True)
+    model = fit(replace(ds, interactions=few), tiny.MODEL, TrainParams(epochs=1, canaries=600))
+    found = stages.calibrated(model, UnlearnParams())
+    assert found.facts["method"] == "train"
+    keys = pair_keys(model.data.users, model.data.items, model.data.train, keyed.of_word("rehearsal"))
+    can_practise = model.data.canary.any() and ((keyed.uniform(keys) < REHEARSAL) & ~model.data.canary).any()
+    assert ("gamma" in found.facts) == can_practise
 
 
 def test_an_unknown_stage_is_refused(trained):

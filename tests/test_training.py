@@ -9,7 +9,7 @@ from tests import tiny
 from tests.contracts import without_some_edges
 from tru import training
 from tru.data.forget import ForgetSet
-from tru.data.interactions import VAL
+from tru.data.interactions import TEST, TRAIN, VAL
 from tru.errors import DataError, ModelError
 from tru.evaluation.metrics import rank_metrics
 from tru.models.mgcn import MGCN
@@ -79,12 +79,33 @@ def test_settings_that_make_no_sense_are_refused(wrong):
         TrainParams(**wrong)
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_data_without_train_or_validation_rows_is_refused(split):
+def _only(*splits):
     ds = tiny.dataset()
-    rows = ds.interactions[ds.interactions["split"] != {"train": 0, "val": VAL}[split]]
-    with pytest.raises(DataError, match="no validation rows"):
-        fit(replace(ds, interactions=rows.reset_index(drop=True)), tiny.MODEL, SHORT)
+    rows = ds.interactions[ds.interactions["split"].isin(splits)]
+    return replace(ds, interactions=rows.reset_index(drop=True))
+
+
+def test_data_without_train_rows_is_refused():
+    with pytest.raises(DataError, match="no train rows"):
+        fit(_only(VAL, TEST), tiny.MODEL, SHORT)
+
+
+@pytest.mark.parametrize("splits", [(TRAIN, TEST), (TRAIN,)])
+def test_without_validation_rows_all_epochs_are_run_and_it_is_said_once(splits, capsys):
+    found = fit(_only(*splits), tiny.MODEL, SHORT.model_copy(update={"epochs": 5}))
+    assert (found.facts["epochs"], found.recipe.epochs, found.facts["validation"]) == (5, 5, [])
+    said = capsys.readouterr().err.splitlines()
+    assert sum("no validation rows: training cannot stop early" in line for line in said) == 1
+    assert "no validation rows" in said[0]
+    again = refit(found.data, found, SHORT)
+    assert same(again, found)
+
+
+def test_what_the_data_lacks_is_said_before_the_training_and_nothing_where_nothing_is_lacking(capsys):
+    fit(_only(TRAIN, VAL), tiny.MODEL, SHORT.model_copy(update={"epochs": 1, "min_epochs": 0}))
+    assert "no test rows" in capsys.readouterr().err
+    fit(tiny.dataset(), tiny.MODEL, SHORT.model_copy(update={"epochs": 1, "min_epochs": 0}))
+    assert capsys.readouterr().err == ""
 
 
 # a first training

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tru.data.checks import check_raw
 from tru.data.forget import cut, simulate
 from tru.data.interactions import load_dataset, save_dataset
 from tru.data.prepare import Prepared, prepare
-from tru.errors import TruError
+from tru.errors import TruError, UnlearningError
 from tru.evaluation.audits import Stage
 from tru.evaluation.report import Comparison, compare
 from tru.models.params import TrainParams
@@ -118,9 +119,14 @@ def run(ws: Workspace, name: str) -> None:
 
 
 def calibrated(model: TrainedModel, params: UnlearnParams) -> TrainedModel:
-    """The freshly trained model with its calibrated strength, where the strength is to be calibrated."""
+    """The freshly trained model with its calibrated strength, where the strength is to be calibrated.
+
+    Data with too few pairs to practise on gives a model without one: it serves, and its nights retrain.
+    """
     model = model.with_facts(train_seconds=model.facts["seconds"], method="train")
-    if params.strength == "canary" and model.data.canary.any():
+    if params.strength != "canary":
+        return model
+    with suppress(UnlearningError):
         model = model.with_facts(gamma=calibrate(model, params).model_dump(mode="json"))
     return model
 

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from torch import nn
 from tru import keyed
 from tru.data.interactions import TRAIN, VAL, Dataset
 from tru.data.prepare import Prepared, pair_keys, prepare
+from tru.data.shortcomings import shortcomings
 from tru.errors import DataError, ModelError
 from tru.evaluation.metrics import rank_metrics
 from tru.models.base import Backbone, Batch, Rows, builder
@@ -50,7 +52,7 @@ def fresh_recipe(n_users: int, n_items: int, n_train: int, model: ModelParams, t
 def fit(
     ds: Dataset, model: ModelParams, train: TrainParams, *, checkpoint: Path | None = None, title: str = "train"
 ) -> TrainedModel:
-    """Train from scratch with early stopping on validation NDCG@20.
+    """Train from scratch with early stopping on validation NDCG@20; without validation rows, for all epochs.
 
     Args:
         ds: the raw data set.
@@ -60,18 +62,15 @@ def fit(
         title: what the progress bar says.
 
     Raises:
-        DataError: there are no train or no validation rows.
+        DataError: there are no train rows.
     """
     n_train, n_val = (int((ds.interactions["split"] == part).sum()) for part in (TRAIN, VAL))
-    if not n_train or not n_val:
-        raise DataError(
-            "the data has no train rows (split 0) or no validation rows (split 1), by which the best epoch is chosen. "
-            "Import a data set with more interactions."
-        )
+    if not n_train:
+        raise DataError("the data has no train rows (split 0). Import a data set with some.")
     recipe = fresh_recipe(len(ds.users), len(ds.items), n_train, model, train)
     data = prepare(ds, recipe.canary_rate)
-    loop = _Loop(data, model, recipe, train, stop_early=True, title=title, checkpoint=checkpoint)
-    return loop.run()
+    loop = _Loop(data, model, recipe, train, stop_early=n_val > 0, title=title, checkpoint=checkpoint)
+    return loop.run(shortcomings(ds))
 
 
 def refit(
@@ -138,10 +137,12 @@ class _Loop:
         self.progress = _Progress()
         self.best: dict[str, np.ndarray] = {}
 
-    def run(self) -> TrainedModel:
-        """Train to the end and return the chosen state."""
+    def run(self, notices: Sequence[str] = ()) -> TrainedModel:
+        """Train to the end and return the chosen state; ``notices`` are said before it starts."""
         self._resume()
         with _bar(self.title, self.recipe.epochs) as bar:
+            for words in notices:
+                bar.say(words)
             bar.move(self.progress.epoch, "")
             while self.progress.epoch < self.recipe.epochs and not self._is_done():
                 score = self._epoch()
@@ -297,6 +298,10 @@ class _bar:  # noqa: N801 - used as a with statement only
     def __exit__(self, *_: object) -> None:
         if self.watched:
             self.progress.stop()
+
+    def say(self, words: str) -> None:
+        """One line that stays."""
+        self.console.print(f"{self.title}: {words}", highlight=False, soft_wrap=True)
 
     def move(self, epoch: int, words: str) -> None:
         """Show that ``epoch`` epochs are done."""

@@ -78,6 +78,28 @@ def test_bad_input_changes_nothing_on_disk(root, source):
     assert sorted(path.name for path in root.iterdir()) == ["data", "params.yaml"]
 
 
+def test_what_cannot_be_done_with_the_data_is_said_and_they_are_kept(root, source):
+    result = _run("import", source, "--workspace", root)
+    assert result.exit_code == 0 and (root / "data" / "dataset.json").exists()
+    said = [line for line in result.output.splitlines() if line.startswith("  warning: ")]
+    assert len(said) == 2 and "no test rows" in said[0] and "only 2 train rows" in said[1]
+    for words in (["import", source], ["show"]):
+        found = json.loads(_run(*words, "--workspace", root, "--json").output)
+        assert [f"  warning: {sentence}" for sentence in found["warnings"]] == said
+
+
+def test_enough_data_give_no_warning(root):
+    assert "warning" not in _run("generate", "--workspace", root).output
+    assert json.loads(_run("show", "--workspace", root, "--json").output)["warnings"] == []
+
+
+def test_data_that_teach_nothing_change_nothing(root, source):
+    pd.DataFrame({"user_id": [0, 1], "item_id": [0, 0], "split": [0, 0]}).to_parquet(source / "interactions.parquet")
+    with pytest.raises(DataError, match="all train rows are with one item"):
+        _run("import", source, "--workspace", root)
+    assert not (root / "data").exists()
+
+
 def test_show_as_json(root, source):
     _run("import", source, "--workspace", root)
     facts = json.loads(_run("show", "--workspace", root, "--json").output)

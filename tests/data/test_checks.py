@@ -8,6 +8,7 @@ import pytest
 
 from tru.data.checks import check_cut, check_raw
 from tru.data.forget import ForgetSet, cut, simulate
+from tru.data.interactions import TEST, VAL
 from tru.data.params import ForgetParams
 from tru.errors import CheckFailed
 
@@ -71,7 +72,6 @@ BROKEN_RAW = [
     (_cell("split", 5), "every split is train, val or test"),
     (_cell("item_id", "elsewhere"), "every interaction is with an item of the data set"),
     (lambda ds: _rows(ds, lambda r: pd.concat([r, r.iloc[[0]]])), "no user and item are paired twice"),
-    (lambda ds: _rows(ds, lambda r: r[r["split"] != 1]), "there are val rows"),
     (lambda ds: _rows(ds, lambda r: r.iloc[:0]), "there are train rows"),
     (lambda ds: replace(ds, items=ds.items[[0, *range(79)]]), "no item is listed twice"),
     (lambda ds: replace(ds, items=ds.items[:-1]), "text: one feature row per item"),
@@ -88,6 +88,14 @@ def test_bad_data_fail_in_words(before, damage, words):
     assert words in _failed(report)
     with pytest.raises(CheckFailed, match=words):
         report.raise_if_failed()
+
+
+@pytest.mark.parametrize("missing", [VAL, TEST])
+def test_data_that_never_had_validation_or_test_rows_pass_raw_and_cut(before, missing):
+    less = _rows(before, lambda rows: rows[rows["split"] != missing].reset_index(drop=True))
+    assert check_raw(less).passed
+    forget = simulate(less, ForgetParams(fraction=0.01))
+    assert check_cut(less, cut(less, forget), forget).passed
 
 
 @pytest.mark.parametrize("regime", ["user", "item", "interaction", "modality"])

@@ -33,6 +33,11 @@ def evidence(seed=0, ndcg=0.0, wins=0.0, hits=0.10, noise=0.02, subjects=SUBJECT
     )
 
 
+def untested(seed=0, **changes):
+    """The same of data without test rows."""
+    return replace(evidence(seed, **changes), users=np.zeros(0, dtype=str), ndcg=np.zeros(0))
+
+
 def groups(subjects=SUBJECTS, name="users"):
     return {name: Group(np.arange(subjects), np.arange(subjects), np.ones(subjects))} if subjects else {}
 
@@ -232,6 +237,15 @@ class TestScarceData:
         moved = row(found, "membership_auc").difference - row(quiet, "membership_auc").difference
         assert moved == pytest.approx(0.01, abs=0.004)
 
+    def test_where_nobody_is_tested_utility_is_not_judged_and_the_rest_is(self):
+        found = fresh(untested(3), baselines=[untested(1), untested(2)])
+        said = row(found, "test/ndcg@20", None)
+        assert found.passed and not said.judged and "0 independent subjects" in said.words
+        assert "nan" not in said.words
+        json.dumps(found.to_dict(), allow_nan=False)
+        assert fresh(untested(3, wins=0.2), baselines=[untested(1), untested(2)]).faults == {"under-forgotten"}
+        assert not fresh(untested(3), exact={**EXACT, SAME_MODEL: 1}, baselines=[untested(1), untested(2)]).passed
+
 
 class TestLicensed:
     REFERENCE = Reference(evidence(5).wins, np.full(SUBJECTS, 0.1), {}, {})
@@ -267,6 +281,12 @@ class TestLicensed:
         found = self.judge(evidence(3), baseline=none)
         assert not found.passed
         assert "nothing to compare with" in row(found, "test/ndcg@20", "baseline").words
+
+    def test_where_nobody_is_tested_no_baseline_is_asked_for(self):
+        found = self.judge(untested(3), champion=untested(7), baseline=(untested(8).users, untested(8).ndcg))
+        assert found.passed
+        assert not any(row(found, "test/ndcg@20", whose).judged for whose in ("champion", "baseline"))
+        assert self.judge(untested(3, wins=-0.2), champion=untested(7)).faults == {"over-forgotten"}
 
     def test_a_reference_without_numbers_is_no_reference(self):
         blank = replace(self.REFERENCE, wins=np.full(SUBJECTS, math.nan))

@@ -72,5 +72,7 @@ def as_words(found: dict[str, Any]) -> str:
 
 
 def _spread(name: str, made: dict[str, Any]) -> str:
+    if name not in made["noise"]:
+        return f"           {name} not measured, for want of test rows"
     mean = fmean(row[name] for row in made["metrics"])
     return f"           {name} {mean:.4f}, standard deviation between the seeds {made['noise'][name]:.4f}"

@@ -154,8 +154,12 @@ def _md5(ws: Workspace) -> str | None:
 
 
 def _report(ds: Dataset, md5: str | None, json: bool, left_out: dict[str, int] | None = None) -> None:
-    """Print counts, splits, modalities and version, and what was left out."""
-    facts: dict[str, Any] = {**ds.summary(), "md5": md5} | ({"left_out": left_out} if left_out else {})
+    """Print counts, splits, modalities and version, what cannot be done with the data, and what was left out."""
+    from tru.data.shortcomings import shortcomings
+
+    warnings = [*ds.notes, *shortcomings(ds)]
+    facts: dict[str, Any] = {**ds.summary(), "md5": md5, "warnings": warnings}
+    facts |= {"left_out": left_out} if left_out else {}
     if json:
         print_json(facts)
         return
@@ -166,6 +170,8 @@ def _report(ds: Dataset, md5: str | None, json: bool, left_out: dict[str, int] |
         published = f", published graph of {graph} relations" if graph else ""
         typer.echo(f"  {modality}: {present} of {facts['items']} items, {width} numbers each{published}")
     typer.echo(f"  version: {md5 or 'none (this workspace is not under DVC)'}")
+    for words in warnings:
+        typer.secho(f"  warning: {words}", fg=typer.colors.YELLOW)
     if left_out and left_out["subjects"]:
         rows, subjects = left_out["rows"], left_out["subjects"]
         whom = "1 subject who was" if subjects == 1 else f"{subjects} subjects who were"

@@ -59,7 +59,10 @@ def train(workspace: WorkspaceOption = None) -> None:
     from flows.train import run
 
     found = run(ws)
-    typer.echo(f"Version {found['version']} is champion (test NDCG@20 {found['test/ndcg@20']:.4f}).")
+    measured = (
+        f"test NDCG@20 {found['test/ndcg@20']:.4f}" if "test/ndcg@20" in found else "without test rows to measure"
+    )
+    typer.echo(f"Version {found['version']} is champion ({measured}).")
 
 
 @app.command("run")

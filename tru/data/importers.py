@@ -23,6 +23,7 @@ import pandas as pd
 
 from tru.data.features import check_matrices, load_matrix, presence
 from tru.data.interactions import Dataset, check_items, clean_interactions, clean_items, load_dataset, load_neighbours
+from tru.data.shortcomings import refuse_unlearnable
 from tru.data.split import assign_split
 from tru.data.tables import Where, check_modality_name, read_table, require_columns
 from tru.errors import DataError
@@ -62,11 +63,15 @@ def import_dataset(path: Path, *, seed: int = 0) -> Dataset:
         raise DataError(f"{path} does not exist. Name the folder that holds the data set.")
     if path.is_file() and path.suffix != ".inter":
         raise DataError(f"{path} is a file. Name the folder that holds the data set, or an .inter file.")
-    folder = path if path.is_dir() else path.parent
-    if path.is_dir() and (folder / "dataset.json").exists():
-        return load_dataset(folder)
-    if path.is_dir() and (folder / "interactions.parquet").exists():
-        return _import_parquet(folder, seed)
+    return refuse_unlearnable(_read(path, seed))
+
+
+def _read(path: Path, seed: int) -> Dataset:
+    """The data set at an existing path, in the form that it is in."""
+    if path.is_dir() and (path / "dataset.json").exists():
+        return load_dataset(path)
+    if path.is_dir() and (path / "interactions.parquet").exists():
+        return _import_parquet(path, seed)
     return _import_mmrec(_inter_file(path), seed)
 
 

@@ -43,6 +43,7 @@ class Dataset:
         neighbours: modality -> table item_id, neighbour_id, cosine (float32); only modalities with a published graph.
         split: ``published`` or ``assigned``.
         source: where the data came from, in words.
+        notes: what was read otherwise than it stands in the files, one sentence each; for who imports, not stored.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Dataset:
     neighbours: dict[str, pd.DataFrame]
     split: str
     source: str
+    notes: tuple[str, ...] = ()
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -113,9 +113,11 @@ def judge_licensed(
     """
     users, ndcg = baseline
     _, here, there = np.intersect1d(candidate.users, users, return_indices=True)
+    # Where nobody is tested nothing can be said; where somebody is, a baseline that knows none of them is none.
+    is_strange = len(candidate.users) > 0 and len(here) == 0
     claims = [
         _utility("champion", candidate.ndcg, champion.ndcg, params),
-        _utility("baseline", candidate.ndcg[here], ndcg[there], params),
+        _utility("baseline", candidate.ndcg[here], ndcg[there], params, is_broken=is_strange),
     ]
     claims += forgetting(candidate, reference, groups, params)
     return judge(claims, exact, params, past, mode="licensed")
@@ -157,13 +159,15 @@ def forgetting(
     return found
 
 
-def _utility(group: str | None, own: np.ndarray, other: np.ndarray, params: GateParams) -> Claim:
+def _utility(
+    group: str | None, own: np.ndarray, other: np.ndarray, params: GateParams, *, is_broken: bool = False
+) -> Claim:
     moments = Moments.of(own - other, np.arange(len(own)))
     reference = float(other.mean()) if len(other) else math.nan
     value = float(own.mean()) if len(own) else math.nan
     margin = params.utility_margin * reference
     return Claim(
-        "test/ndcg@20", group, value, reference, moments, margin, False, users=own - other, is_broken=not len(own)
+        "test/ndcg@20", group, value, reference, moments, margin, False, users=own - other, is_broken=is_broken
     )
 
 
@@ -317,7 +321,9 @@ def _not_judged(claim: Claim, tests: int, params: GateParams) -> Finding:
     if n >= params.min_subjects or (n > 1 and not claim.two_sided):
         floor = _bounds(claim, max(tests, 1), params).floor
         why = f"the margin would have to be {floor:.4f}, more than {_widest(claim, params):.4g}"
-    against = f"{claim.value:.4f} against {claim.reference:.4f}{_of_whom(claim)}"
+    against = (
+        f"{claim.value:.4f} against {claim.reference:.4f}{_of_whom(claim)}" if n else f"not known{_of_whom(claim)}"
+    )
     few = f"{n} independent subject{'s' * (n != 1)}, too few to judge by ({why})"
     said = f"{claim.name}{_whose(claim)} {against}: {few}"
     values = claim.value, claim.reference, claim.moments.mean

@@ -165,8 +165,8 @@ def finish(ws: Workspace, id: str) -> dict[str, Any]:
     """Destroy the copy of the data and everything made from it.
 
     Returns:
-        ``id``, ``version``, ``data_md5``, ``seeds``, ``seconds``, ``test/ndcg@20`` (per seed), ``crowned``, ``words``,
-        ``licences`` (see :func:`rehearse`).
+        ``id``, ``version``, ``data_md5``, ``seeds``, ``seconds``, ``test/ndcg@20`` (per seed, none without test rows),
+        ``crowned``, ``words``, ``licences`` (see :func:`rehearse`).
     """
     run = Weekly(ws, id)
     trained, measured, promoted = (run.done[step] for step in ("train", "measure", "promote"))
@@ -176,7 +176,7 @@ def finish(ws: Workspace, id: str) -> dict[str, Any]:
         "data_md5": run.notes["data_md5"],
         "seeds": trained["seeds"],
         "seconds": trained["seconds"],
-        "test/ndcg@20": [row["test/ndcg@20"] for row in measured["metrics"]],
+        "test/ndcg@20": [row["test/ndcg@20"] for row in measured["metrics"] if "test/ndcg@20" in row],
         "crowned": promoted["crowned"],
         "words": promoted["words"],
         "licences": run.done["rehearse"]["licences"],
