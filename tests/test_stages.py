@@ -11,11 +11,12 @@ from tru import keyed, stages
 from tru.data.interactions import TRAIN
 from tru.data.prepare import pair_keys
 from tru.errors import TruError
+from tru.models.params import TrainParams
 from tru.release.versions import DataVersions
 from tru.requests.store import open_inbox
-from tru.training import TrainParams, fit
-from tru.unlearning.base import UnlearnParams
+from tru.training import fit
 from tru.unlearning.calibration import REHEARSAL
+from tru.unlearning.params import UnlearnParams
 
 MODELS = {"original", "unlearned", "retrained"}
 
