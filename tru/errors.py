@@ -3,6 +3,7 @@
 ::
 
     TruError
+    ├── CommandError          a command line of which something would be lost
     ├── WorkspaceError        the folder is not a workspace, or its params.yaml is wrong
     ├── DataError             the data set is unreadable, inconsistent or empty
     │   └── CheckFailed       Great Expectations refused the data
@@ -23,6 +24,10 @@ from __future__ import annotations
 
 class TruError(Exception):
     """Base of all errors that are the user's to solve; the command line prints them without a traceback."""
+
+
+class CommandError(TruError):
+    """A command line of which something would be lost, such as one of two values of an option that takes one."""
 
 
 class WorkspaceError(TruError):

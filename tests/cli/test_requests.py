@@ -1,7 +1,7 @@
 import json
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from typer.testing import CliRunner
@@ -53,6 +53,88 @@ def test_a_request_is_filed_once_and_shown_without_its_subject(workspace, words,
     assert row.split()[:4] == [request.id, regime, "queued", "-"]
     for word in ("alice", "lamp"):
         assert word not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (
+            ["--user", "alice", "--user", "bob", "--user=carol"],
+            [("alice", None, None), ("bob", None, None), ("carol", None, None)],
+        ),
+        (["--item", "lamp", "--item", "mug"], [(None, "lamp", None), (None, "mug", None)]),
+        (["--user", "alice", "--item", "lamp", "--item", "mug"], [("alice", "lamp", None), ("alice", "mug", None)]),
+        (
+            ["--modality", "text", "--item", "lamp", "--modality", "image"],
+            [(None, "lamp", "text"), (None, "lamp", "image")],
+        ),
+    ],
+)
+def test_several_subjects_at_once_are_all_filed(workspace, words, wanted):
+    said = tru("add", *words)
+    assert [(r.user, r.item, r.modality) for r in open_inbox(workspace).list()] == wanted
+    assert said.startswith(f"{len(wanted)} requests filed, 0 were filed before, due from ")
+    assert json.loads(tru("add", *words, "--json"))[-1]["added"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["--user", "alice", "--user", "bob", "--item", "lamp"],
+            "Several users and an item could be meant in two ways",
+        ),
+        (["--user", "alice", "--user", "bob", "--item", "lamp", "--item", "mug"], "two ways"),
+        (["--item", "lamp", "--item", "mug", "--modality", "image"], "Several items and a modality"),
+        (["--user", "alice", "--user", "bob", "--modality", "image"], "this one names user and modality"),
+        (["--user", "alice", "--user", ""], "The user is empty"),
+        (
+            ["--user", "alice", "--item", "lamp", "--modality", "image", "--modality", "text"],
+            "names user, item and mod",
+        ),
+    ],
+)
+def test_what_could_be_meant_in_two_ways_files_nobody(workspace, words, says):
+    error = refused("add", *words).exception
+    assert isinstance(error, RequestError) and says in str(error)
+    assert "alice" not in str(error) and "\n" not in str(error)
+    assert list(open_inbox(workspace).list()) == []
+
+
+def test_a_request_carries_the_day_it_was_received(workspace, tmp_path):
+    asked = datetime.now(UTC).replace(microsecond=0) - timedelta(days=12)
+    here = asked.astimezone(timezone(timedelta(hours=-5)))
+    due = asked + timedelta(days=30)
+    assert tru("add", "--user", "alice", "--received", here.isoformat()).endswith(f"; due {due:%Y-%m-%d}\n")
+    file = tmp_path / "r.csv"
+    file.write_text(f"user,received\nbob,{here.isoformat()}\ncarol,\nalice,{(asked - timedelta(days=1)).isoformat()}\n")
+    said = tru("import", str(file))
+    assert said.startswith(
+        "2 requests filed, 1 were filed before, due from " + (due - timedelta(days=1)).date().isoformat()
+    )
+    shown = json.loads(tru("list", "--json"))
+    assert shown[1]["received"] == asked.isoformat() and shown[1]["due"] == due.isoformat()
+    assert shown[0]["due"] == (due - timedelta(days=1)).isoformat()
+    assert f"{due:%Y-%m-%d}" in tru("list").splitlines()[2]
+
+
+@pytest.mark.parametrize("given", ["2026-10-12", "2999-01-01T00:00:00Z", "yesterday", ""])
+def test_a_day_that_cannot_be_files_nobody(workspace, given):
+    error = refused("add", "--user", "alice", "--received", given).exception
+    assert isinstance(error, RequestError) and "The time of receipt" in str(error)
+    assert list(open_inbox(workspace).list()) == []
+
+
+def test_several_requests_are_shown_and_withdrawn_all_or_none(workspace):
+    tru("add", "--user", "alice", "--user", "bob", "--user", "carol")
+    a, b, c = (request.id for request in open_inbox(workspace).list())
+    assert [row["id"] for row in json.loads(tru("show", b, a, "--json"))] == [b, a]
+    assert [line.split()[0] for line in tru("show", b, a).splitlines()] == ["id", b, a]
+    assert isinstance(refused("withdraw", a, "alice").exception, RequestError)
+    assert [row["state"] for row in json.loads(tru("withdraw", a, c, "--json"))] == ["withdrawn"] * 2
+    assert [request.state for request in open_inbox(workspace).list()] == ["withdrawn", "queued", "withdrawn"]
+    listed = json.loads(tru("list", "--state", "queued", "--state", "withdrawn", "--json"))
+    assert [row["id"] for row in listed] == [a, b, c]
 
 
 def test_lists_for_programs_have_the_promised_fields_and_no_subject(workspace):

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from tru.cli.app import App
 from tru.cli.options import WorkspaceOption, open_workspace
 
-app = typer.Typer(help="What a person decides about a held batch.", no_args_is_help=True)
+app = App(help="What a person decides about a held batch.", no_args_is_help=True)
 
 
 @app.callback()

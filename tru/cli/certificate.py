@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
 from tru.errors import CertificateError, WorkspaceError
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from tru.certificates import Facts, PublicKey
     from tru.workspace import Workspace
 
-app = typer.Typer(help="Show, check and hand out certificates of erasure.", no_args_is_help=True)
-keys = typer.Typer(help="The keys that sign certificates.", no_args_is_help=True)
+app = App(help="Show, check and hand out certificates of erasure.", no_args_is_help=True)
+keys = App(help="The keys that sign certificates.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, such as certificate-req-….json.")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
 from tru.errors import DataError, RequestError
 from tru.workspace import Workspace
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tru.data.params import DataParams
     from tru.requests.inbox import Inbox
 
-app = typer.Typer(help="Import, generate and show the data set.", no_args_is_help=True)
+app = App(help="Import, generate and show the data set.", no_args_is_help=True)
 
 
 @app.command("import")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
 from tru.requests.history import Reign, in_words, reigns
 from tru.requests.ledger import KINDS, Entry, Kind
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tru.requests.ledger import Ledger
     from tru.workspace import Workspace
 
-app = typer.Typer(help="Who was champion when and why, and everything that led to it.", no_args_is_help=True)
+app = App(help="Who was champion when and why, and everything that led to it.", no_args_is_help=True)
 
 _TIME = "%Y-%m-%d %H:%M"
 

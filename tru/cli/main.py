@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tru.cli import batch, certificate, data, ledger, requests
+from tru.cli.app import App
 from tru.cli.baseline import baseline
 from tru.cli.champion import rollback
 from tru.cli.erasure import erase, reapply
@@ -19,7 +20,7 @@ from tru.cli.scan import scan
 from tru.cli.services import down, up
 from tru.errors import TruError
 
-app = typer.Typer(
+app = App(
     help="Make a multimodal recommender forget, show by measurement that it did, and only then let it serve.",
     no_args_is_help=True,
     add_completion=False,

@@ -8,33 +8,55 @@ from typing import Annotated
 
 import typer
 
+from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
-from tru.errors import WorkspaceError
+from tru.errors import RequestError, WorkspaceError
 from tru.requests import DeletionRequest, Inbox, Receipt, State, Subject
+from tru.requests.filing import parse_received
 from tru.requests.lifecycle import RequestParams
 
-app = typer.Typer(help="File, list and withdraw deletion requests.", no_args_is_help=True)
+app = App(help="File, list and withdraw deletion requests.", no_args_is_help=True)
 
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The id of the request, such as req-0123456789abcdef.")]
+RequestIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests, as `tru requests list` says.")]
 
 
 @app.command()
 def add(
-    user: Annotated[str | None, typer.Option(help="Forget this user; with --item only the one interaction.")] = None,
-    item: Annotated[
-        str | None, typer.Option(help="Take this item down; with --modality only the one modality.")
+    user: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Forget this user; with --item only the one interaction. May be repeated without --item."
+        ),
     ] = None,
-    modality: Annotated[str | None, typer.Option(help="Revoke this modality of --item, such as image.")] = None,
+    item: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Take this item down; with --modality only the one modality. May be repeated without --modality.",
+        ),
+    ] = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Revoke this modality of --item, such as image. May be repeated."),
+    ] = None,
+    received: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="When it was asked, as in 2026-10-02T15:00:00+02:00; the month runs from there."
+        ),
+    ] = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
-    """File one request; what it names is suppressed from now on.
+    """File requests, all or none; what they name is suppressed from now on.
 
-    Name a user, an item, a user and an item, or an item and a modality.
+    Name users, items, a user and items (each of the interactions), or an item and modalities. Several users with an
+    item, or several items with a modality, could be meant in two ways and are refused.
     """
-    subject = Subject.of(user=user, item=item, modality=modality)
+    subjects = _subjects(user or [], item or [], modality or [])
+    moment = parse_received(received) if received is not None else None
     days = _days(workspace)
-    _report(_inbox(workspace).add_all([subject]), days, json)
+    _report(_inbox(workspace).add_all(subjects, received=moment), days, json)
 
 
 @app.command("import")
@@ -45,42 +67,71 @@ def import_file(
 ) -> None:
     """File every request of a file, or none if one of them is wrong.
 
-    The columns are any of regime, user, item, modality; one column USER_ID is a list of users.
+    The columns are any of regime, user, item, modality, received; one column USER_ID is a list of users. The received
+    time, ISO 8601 with a time zone, is when the request was made: the month runs from there.
     """
     from tru.requests.intake import read_requests
 
-    subjects = read_requests(file)
+    filings = read_requests(file)
     days = _days(workspace)
-    _report(_inbox(workspace).add_all(subjects), days, json)
+    subjects, received = [one.subject for one in filings], [one.received for one in filings]
+    _report(_inbox(workspace).add_all(subjects, received=received), days, json)
 
 
 @app.command("list")
 def list_requests(
-    state: Annotated[State | None, typer.Option(help="Only requests in this state.")] = None,
+    state: Annotated[
+        list[State] | None, typer.Option(help="Only requests in this state; may be given several times.")
+    ] = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
     """List the requests, oldest first."""
-    requests = _inbox(workspace).list(state=state)
+    days = _days(workspace)
+    requests = _inbox(workspace).list(state=state or None)
     if json:
-        print_json([request.public(_days(workspace)) for request in requests])
+        print_json([request.public(days) for request in requests])
     elif requests:
-        _table(requests, _days(workspace))
+        _table(requests, days)
     else:
         typer.echo("No requests.")
 
 
 @app.command()
-def show(id: RequestId, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """Show where one request stands."""
-    _show(_inbox(workspace).get(id), _days(workspace), json)
+def show(ids: RequestIds, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Show where requests stand."""
+    days = _days(workspace)
+    _show(_inbox(workspace).get_all(ids), days, json)
 
 
 @app.command()
-def withdraw(id: RequestId, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """Take back a request that no batch has taken up; its subject is no longer suppressed."""
+def withdraw(ids: RequestIds, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """Take back requests that no batch has taken up, all or none; their subjects are no longer suppressed."""
     days = _days(workspace)
-    _show(_inbox(workspace).withdraw(id), days, json)
+    _show(_inbox(workspace).withdraw_all(ids), days, json)
+
+
+def _subjects(users: Sequence[str], items: Sequence[str], modalities: Sequence[str]) -> list[Subject]:
+    """One subject for each thing named. What narrows another thing down may be repeated, the other thing may not.
+
+    Raises:
+        RequestError: it could be meant in two ways, or it names too little or too much.
+    """
+    for many, narrowing, words in ((users, items, "users and an item"), (items, modalities, "items and a modality")):
+        if len(many) > 1 and narrowing:
+            raise RequestError(
+                f"Several {words} could be meant in two ways, so nothing was filed. File each pair with a command of "
+                "its own, or all in one go with `tru requests import FILE`."
+            )
+    if modalities:
+        return [Subject.of(user=_only(users), item=_only(items), modality=modality) for modality in modalities]
+    if items:
+        return [Subject.of(user=_only(users), item=item) for item in items]
+    return [Subject.of(user=user) for user in users] or [Subject.of()]
+
+
+def _only(names: Sequence[str]) -> str | None:
+    return names[0] if names else None
 
 
 def _inbox(workspace: Path | None) -> Inbox:
@@ -120,15 +171,23 @@ def _report(receipts: Sequence[Receipt], days: int, json: bool) -> None:
         typer.echo(f"{request.id}  {fate}; due {request.due_in(days):%Y-%m-%d}")
         return
     added = sum(receipt.added for receipt in receipts)
-    typer.echo(f"{added} requests filed, {len(receipts) - added} were filed before; `tru requests list` shows them.")
+    first = min(receipt.request.due_in(days) for receipt in receipts)
+    typer.echo(
+        f"{added} requests filed, {len(receipts) - added} were filed before, due from {first:%Y-%m-%d} on; "
+        "`tru requests list` shows them."
+    )
 
 
-def _show(request: DeletionRequest, days: int, json: bool) -> None:
+def _show(requests: Sequence[DeletionRequest], days: int, json: bool) -> None:
+    """One request in full, several as a table; for a program, one as an object, several as a list."""
     if json:
-        print_json(request.public(days))
-        return
-    for name, value in request.public(days).items():
-        typer.echo(f"{name:9} {value or '-'}")
+        shown = [request.public(days) for request in requests]
+        print_json(shown if len(shown) > 1 else shown[0])
+    elif len(requests) > 1:
+        _table(requests, days)
+    else:
+        for name, value in requests[0].public(days).items():
+            typer.echo(f"{name:9} {value or '-'}")
 
 
 def _table(requests: Sequence[DeletionRequest], days: int) -> None:

@@ -32,7 +32,7 @@ def scan(
     from tru.requests.store import open_inbox
 
     ws = open_workspace(workspace)
-    named = read_requests(subjects) if subjects else []
+    named = [one.subject for one in read_requests(subjects)] if subjects else []
     traces = traces_for(ws, open_inbox(ws), batch, named)
     tell = None if json else _tell
     found = search(ws, traces, progress=tell, skip=[subjects] if subjects else [])
