@@ -78,6 +78,49 @@ class InboxContract:
         with pytest.raises(RequestError, match="time zone"):
             inbox.add("user", user="v", received=datetime(2026, 11, 1))
 
+    def test_each_request_has_its_own_time_of_receipt(self, inbox):
+        named = [Subject.of(user=name) for name in "abc"]
+        days = [NIGHT - timedelta(days=40), None, NIGHT - timedelta(hours=1)]
+        receipts = inbox.add_all(named, received=days)
+        assert [receipt.request.received for receipt in receipts] == [day or NIGHT for day in days]
+        assert inbox.overdue(RequestParams()) == Deadlines(1, 0, NIGHT - timedelta(days=10))
+        with pytest.raises(ValueError, match="is shorter"):
+            inbox.add_all(named, received=days[:2])
+
+    @pytest.mark.parametrize(
+        ("received", "says"),
+        [
+            (NIGHT + timedelta(hours=1), "in the future"),
+            (datetime.max.replace(tzinfo=UTC), "in the future"),
+            (NIGHT - timedelta(days=3700), "more than ten years"),
+            (datetime.min.replace(tzinfo=UTC), "more than ten years"),
+        ],
+    )
+    def test_a_time_of_receipt_that_cannot_be_files_nothing(self, inbox, received, says):
+        with pytest.raises(RequestError, match=says):
+            inbox.add_all([Subject.of(user="a"), Subject.of(user="b")], received=[None, received])
+        assert list(inbox.list()) == []
+        assert not inbox.suppression().is_user("a")
+
+    def test_of_a_subject_that_asks_again_the_earlier_day_counts(self, inbox, clock):
+        first = inbox.add("user", user="u").request
+        claimed = inbox.claim("me").id
+        clock.pass_seconds(3600)
+        days = [NIGHT - timedelta(days=n) for n in (1, 9, 2)]
+        receipts = inbox.add_all([Subject.of(user="u")] * 3, received=days)
+        assert [receipt.added for receipt in receipts] == [False] * 3
+        assert {receipt.request for receipt in receipts} == {dataclasses.replace(inbox.get(first.id), received=days[1])}
+        assert not inbox.add("user", user="u").added
+        assert inbox.get(first.id).received == days[1]
+        assert inbox.forget_set(claimed).users == {"u"}
+        new = inbox.add_all([Subject.of(user="v")] * 3, received=days)
+        assert [(receipt.added, receipt.request.received) for receipt in new] == [
+            (True, days[1]),
+            (False, days[1]),
+            (False, days[1]),
+        ]
+        assert inbox.get(new[0].request.id) == new[0].request
+
     def test_an_open_subject_is_filed_once(self, inbox):
         first = inbox.add("user", user="u1")
         again = inbox.add("user", user="u1 ")
@@ -109,6 +152,21 @@ class InboxContract:
             inbox.withdraw(request.id)
         assert inbox.add("user", user="u1").added
 
+    def test_several_are_got_and_withdrawn_all_or_none(self, inbox):
+        a, b, c = (inbox.add("user", user=name).request for name in "abc")
+        assert list(inbox.get_all([c.id, a.id, c.id])) == [c, a]
+        for ask in (inbox.get_all, inbox.withdraw_all):
+            with pytest.raises(RequestError, match="2 of these ids, so nothing was done") as caught:
+                ask([a.id, "alice", b.id, "bob"])
+            assert "alice" not in str(caught.value)
+        inbox.withdraw(c.id)
+        with pytest.raises(RequestError, match="is withdrawn"):
+            inbox.withdraw_all([a.id, c.id, b.id])
+        assert [request.state for request in inbox.list()] == ["queued", "queued", "withdrawn"]
+        ended = inbox.withdraw_all([b.id, a.id, b.id])
+        assert [(request.id, request.state) for request in ended] == [(b.id, "withdrawn"), (a.id, "withdrawn")]
+        assert not inbox.suppression().is_user("a") and not inbox.suppression().is_user("b")
+
     def test_what_a_batch_has_taken_up_cannot_be_withdrawn(self, inbox, batch):
         with pytest.raises(RequestError, match="is batched"):
             inbox.withdraw(inbox.list()[0].id)
@@ -128,6 +186,8 @@ class InboxContract:
         assert list(inbox.list(state=State.QUEUED)) == [late]
         assert {request.regime for request in inbox.list(batch=batch)} == set(Regime)
         assert list(inbox.list(state="queued", batch=batch)) == []
+        assert len(inbox.list(state=[State.QUEUED, State.BATCHED])) == 5
+        assert list(inbox.list(state=[])) == []
         assert inbox.counts() == {state.value: {"queued": 1, "batched": 4}.get(state.value, 0) for state in State}
 
     # claiming

@@ -6,13 +6,13 @@ a request before or after a step, never in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tru.errors import RequestError
-from tru.requests import moves
+from tru.requests import filing, moves
 from tru.requests.lifecycle import (
     WAITING,
     WORKING,
@@ -79,33 +79,38 @@ class Inbox:
         """
         return self.add_all([Subject.of(regime, user=user, item=item, modality=modality)], received=received)[0]
 
-    def add_all(self, subjects: Sequence[Subject], *, received: datetime | None = None) -> Sequence[Receipt]:
-        """File many requests, all or none; one receipt per subject, in order."""
-        moment = self._moment(received)
-        keys = [self._key.of_subject(subject) for subject in subjects]
-        with self._rows.writing() as rows:
-            known = rows.open_by_key(set(keys))
-            new: dict[str, DeletionRequest] = {}
-            for key, subject in zip(keys, subjects, strict=True):
-                if key not in known and key not in new:
-                    new[key] = moves.queued(subject, moment)
-            rows.insert(list(new.items()))
-            moves.suppress(rows, self._key, new.values())
-        # The first naming of a subject in this call is the addition, its repetitions are duplicates.
-        first = set(new)
-        receipts = []
-        for key in keys:
-            receipts.append(Receipt(new.get(key) or known[key], added=key in first))
-            first.discard(key)
-        return receipts
+    def add_all(
+        self, subjects: Sequence[Subject], *, received: datetime | Sequence[datetime | None] | None = None
+    ) -> Sequence[Receipt]:
+        """File many requests, all or none; one receipt per subject, in order.
 
-    def list(self, state: State | str | None = None, batch: str | None = None) -> Sequence[DeletionRequest]:
+        Args:
+            subjects: whom or what they name.
+            received: when they were received, one moment for all or one each (None: now). Of a subject that asks twice
+                the earlier moment counts, for an open request too.
+
+        Raises:
+            RequestError: a moment lacks its zone, or lies in the future or more than ten years ago.
+        """
+        given = received if isinstance(received, Sequence) else [received] * len(subjects)
+        asked = filing.moments(given, self._moment())
+        with self._rows.writing() as rows:
+            return filing.file(rows, self._key, subjects, asked)
+
+    def list(
+        self, state: State | str | Collection[State] | None = None, batch: str | None = None
+    ) -> Sequence[DeletionRequest]:
         """Requests in the order they came in, with identifiers while they are open.
+
+        Args:
+            state: only those in this state, or in one of these.
+            batch: only those of this batch.
 
         Raises:
             RequestError: an unknown state.
         """
-        states = None if state is None else [moves.state_of(state)]
+        wanted = [state] if isinstance(state, str) else state
+        states = None if wanted is None else [moves.state_of(one) for one in wanted]
         with self._rows.reading() as rows:
             return rows.requests(states=states, batch=batch)
 
@@ -115,23 +120,36 @@ class Inbox:
         Raises:
             RequestError: there is none with this id.
         """
-        with self._rows.reading() as rows:
-            return moves.request_of(rows, id)
+        return self.get_all([id])[0]
 
-    def withdraw(self, id: str) -> DeletionRequest:
-        """Take a request back that no batch has taken up; lifts its suppression.
+    def get_all(self, ids: Sequence[str]) -> Sequence[DeletionRequest]:
+        """Several requests, in the order of ``ids``, each once.
 
         Raises:
-            RequestError: there is none with this id, or it is past taking back.
+            RequestError: there is none with one of the ids.
+        """
+        with self._rows.reading() as rows:
+            return moves.requests_of(rows, ids)
+
+    def withdraw(self, id: str) -> DeletionRequest:
+        """Take back one request; see :meth:`withdraw_all`."""
+        return self.withdraw_all([id])[0]
+
+    def withdraw_all(self, ids: Sequence[str]) -> Sequence[DeletionRequest]:
+        """Take requests back that no batch has taken up, all or none; lifts their suppression.
+
+        Raises:
+            RequestError: there is none with one of the ids, or one is past taking back.
         """
         with self._rows.writing() as rows:
-            request = moves.request_of(rows, id)
-            if request.state not in WAITING:
+            requests = moves.requests_of(rows, ids)
+            late = next((request for request in requests if request.state not in WAITING), None)
+            if late is not None:
                 raise RequestError(
-                    f"Request {request.id} is {request.state}; only one that waits can be withdrawn. "
+                    f"Request {late.id} is {late.state}; only one that waits can be withdrawn. "
                     "What is cut out of the data is not put back: file the interactions anew if they are wanted."
                 )
-            ended = moves.end(rows, [request], State.WITHDRAWN, None, lift=True)[0]
+            ended = moves.end(rows, requests, State.WITHDRAWN, None, lift=True)
         self._scrub()
         return ended
 

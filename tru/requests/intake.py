@@ -1,25 +1,37 @@
 """Files of deletion requests: CSV and JSON. A file is taken as a whole or not at all.
 
-CSV has a header with any of ``regime,user,item,modality`` in any order and case (``USER_ID`` and ``item_id`` will do
-too); without a regime it follows from what a row names, so that one column ``USER_ID`` is a list of users. JSON is a
-list of objects with the same names. An error says file and row; it never repeats what stands there.
+CSV has a header with any of ``regime,user,item,modality,received`` in any order and case (``USER_ID`` and ``item_id``
+will do too); without a regime it follows from what a row names, so that one column ``USER_ID`` is a list of users.
+Cells are separated by commas, semicolons, tabs or bars. JSON is a list of objects with the same names, the same list
+in an object under ``requests``, or one object per line. ``received`` is ISO 8601 with a time zone.
+
+An error says file and row; it never repeats what stands there.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Sequence
+import codecs
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tru.errors import RequestError
+from tru.requests.filing import Filing, checked_received, parse_received
 from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import Receipt, Subject
+from tru.requests.objects import is_json, read_objects
+from tru.requests.sheets import read_sheet
 
-_COLUMNS = {"regime": "regime", "user": "user", "item": "item", "modality": "modality"}
-_COLUMNS |= {"user_id": "user", "item_id": "item", "userid": "user", "itemid": "item"}
+# How a file begins that holds requests perhaps, but not as text that is read here.
+_FOREIGN = {
+    codecs.BOM_UTF16_LE: 'this is UTF-16, which Excel calls "Unicode Text"; save it as "CSV UTF-8" and try again.',
+    codecs.BOM_UTF16_BE: "this is UTF-16; save it as UTF-8 and try again.",
+    b"PK\x03\x04": 'this is a workbook or a zip archive; save the sheet as "CSV UTF-8" and try again.',
+    b"\xd0\xcf\x11\xe0": 'this is an Excel workbook; save the sheet as "CSV UTF-8" and try again.',
+    b"\x1f\x8b": "this is compressed; unpack it and try again.",
+    b"PAR1": "this is Parquet; write the requests as CSV or JSON.",
+}
 
 
 def import_requests(inbox: Inbox, path: Path) -> Sequence[Receipt]:
@@ -28,98 +40,55 @@ def import_requests(inbox: Inbox, path: Path) -> Sequence[Receipt]:
     Raises:
         RequestError: the file or one of its rows cannot be used.
     """
-    return inbox.add_all(read_requests(path))
+    filings = read_requests(path)
+    return inbox.add_all([one.subject for one in filings], received=[one.received for one in filings])
 
 
-def read_requests(path: Path) -> list[Subject]:
-    """The subjects a file names, in its order.
+def read_requests(path: Path, now: datetime | None = None) -> list[Filing]:
+    """The requests of a file, in its order.
+
+    Args:
+        path: the file.
+        now: the present moment, before which every request was received.
 
     Raises:
         RequestError: the file or one of its rows cannot be used.
     """
-    text = _text(path)
-    subjects = _from_json(path, text) if path.suffix.lower() == ".json" else _from_csv(path, text)
-    if not subjects:
+    text, moment = _text(path), now or datetime.now(UTC)
+    rows = read_objects(path, text) if is_json(path, text) else read_sheet(path, text)
+    filings = [_filing(path, row, named, moment) for row, named in rows]
+    if not filings:
         raise RequestError(f"{path}: there is no request in this file.")
-    return subjects
+    return filings
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise RequestError(f"{path}: there is no such file.") from None
-    except UnicodeDecodeError:
-        raise RequestError(f"{path}: this is not UTF-8 text; save it as UTF-8 and try again.") from None
     except OSError as error:
         raise RequestError(f"{path}: the file cannot be read ({type(error).__name__}).") from None
-
-
-def _from_csv(path: Path, text: str) -> list[Subject]:
-    # A string in place of the file, so that line ends inside quotes stay as they are.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    names: list[str] = []
-    subjects = []
+    for beginning, words in _FOREIGN.items():
+        if content.startswith(beginning):
+            raise RequestError(f"{path}: {words}")
     try:
-        for cells in reader:
-            where = f"{path}, row {reader.line_num}"
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not names:
-                names = _header(path, cells)
-            elif len(cells) != len(names):
-                raise RequestError(f"{where}: {len(cells)} cells where the header has {len(names)} columns.")
-            else:
-                filled = {name: cell for name, cell in zip(names, cells, strict=True) if cell.strip()}
-                subjects.append(_subject(where, filled))
-    except csv.Error:
-        raise RequestError(f"{path}, row {reader.line_num}: this is not CSV; check its quotes.") from None
-    return subjects
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RequestError(f"{path}: this is not UTF-8 text; save it as UTF-8 and try again.") from None
+    if "\0" in text.partition("\n")[0]:  # a zero byte after each letter: UTF-16 that does not say so
+        raise RequestError(f"{path}: {_FOREIGN[codecs.BOM_UTF16_LE]}")
+    return text
 
 
-def _header(path: Path, cells: list[str]) -> list[str]:
-    # The cells are not repeated in an error: without a header, the first row is already somebody's identifier.
-    names = [_COLUMNS.get(cell.strip().lower(), "") for cell in cells]
-    for number, name in enumerate(names, start=1):
-        if not name or name in names[: number - 1]:
-            problem = "named twice" if name else "unknown"
-            raise RequestError(
-                f"{path}, row 1: column {number} is {problem}; the first row names the columns, "
-                "each one of regime, user, item, modality (or USER_ID, ITEM_ID)."
-            )
-    return names
-
-
-def _from_json(path: Path, text: str) -> list[Subject]:
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        line = f", row {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise RequestError(f"{path}{line}: this is not JSON; it should be a list of objects.") from None
-    if not isinstance(rows, list):
-        raise RequestError(f"{path}: this is not a list of objects; write [{{...}}, {{...}}].")
-    return [_from_object(f"{path}, row {number}", row) for number, row in enumerate(rows, start=1)]
-
-
-def _from_object(where: str, row: Any) -> Subject:  # noqa: ANN401 - whatever the file holds
-    if not isinstance(row, dict):
-        raise RequestError(f'{where}: this is not an object; write {{"user": "..."}}.')
-    filled: dict[str, str] = {}
-    for key, value in row.items():
-        name = _COLUMNS.get(key.strip().lower())
-        if name is None or name in filled:
-            raise RequestError(f"{where}: a key is unknown or given twice; the keys are regime, user, item, modality.")
-        if value is not None:
-            # Ids are text everywhere in tru; a number is what many a system exports for one.
-            filled[name] = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    return _subject(where, filled)
-
-
-def _subject(where: str, named: dict[str, str]) -> Subject:
+def _filing(path: Path, row: int, named: Mapping[str, Any], now: datetime) -> Filing:
     regime = named.get("regime")
     if isinstance(regime, str):
         regime = regime.strip().lower()
     try:
-        return Subject.of(regime, user=named.get("user"), item=named.get("item"), modality=named.get("modality"))
+        subject = Subject.of(regime, user=named.get("user"), item=named.get("item"), modality=named.get("modality"))
+        given = named.get("received")
+        received = None if given is None else checked_received(parse_received(given), now)
     except RequestError as error:
-        raise RequestError(f"{where}: {error}") from None
+        raise RequestError(f"{path}, row {row}: {error}") from None
+    return Filing(subject, received, row)

@@ -154,7 +154,7 @@ class DeletionRequest:
     Attributes:
         id: a random token that says nothing of the subject.
         outcome: how it ended, when it is closed.
-        received: when it came in (aware); the month runs from here.
+        received: when the subject asked (aware); the month runs from here. It may be filed later.
         batch: the batch that works on it or worked on it.
     """
 

@@ -161,13 +161,15 @@ def state_of(state: State | str) -> State:
         raise RequestError(f"Unknown state '{state}'; the known ones are {', '.join(State)}.") from None
 
 
-def request_of(rows: Transaction, id: str) -> DeletionRequest:
-    """The request with this id, or a `RequestError`."""
-    found = rows.requests(ids=[id])
-    if not found:
+def requests_of(rows: Transaction, ids: Sequence[str]) -> Sequence[DeletionRequest]:
+    """The requests with these ids in their order, each once, or a `RequestError`."""
+    there = {request.id: request for request in rows.requests(ids=set(ids))}
+    unknown = len(set(ids) - set(there))
+    if unknown:
         # What was typed is not repeated: it may be a person's identifier given by mistake.
-        raise RequestError("There is no request with this id; `tru requests list` shows the ids.")
-    return found[0]
+        which = "this id" if len(set(ids)) == 1 else f"{unknown} of these ids, so nothing was done"
+        raise RequestError(f"There is no request with {which}; `tru requests list` shows the ids.")
+    return [there[id] for id in dict.fromkeys(ids)]
 
 
 def batch_of(rows: Transaction, batch: str) -> Batch:

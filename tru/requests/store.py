@@ -103,9 +103,9 @@ class _SqlTransaction:
             query = query.where(REQUESTS.c.state.in_([state.value for state in states]))
         if batch is not None:
             query = query.where(REQUESTS.c.batch == batch)
-        if ids is not None:
-            query = query.where(REQUESTS.c.id.in_(ids))
-        return [to_request(row._asdict()) for row in self._connection.execute(query)]
+        queries = [query] if ids is None else [query.where(REQUESTS.c.id.in_(some)) for some in _chunks(ids)]
+        rows = [row for one in queries for row in self._connection.execute(one)]
+        return [to_request(row._asdict()) for row in sorted(rows, key=lambda row: row.seq)]
 
     def open_by_key(self, keys: Collection[str]) -> dict[str, DeletionRequest]:
         found: dict[str, DeletionRequest] = {}
