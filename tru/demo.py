@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tru.data.interactions import load_dataset
 from tru.data.synthetic import generate
+from tru.errors import WorkspaceError
 from tru.init import create
 from tru.settings import load_settings
 from tru.workspace import Workspace
 
 USERS, ITEMS, PAIRS = 40, 2, 20
 """How many requests of each kind the tour files."""
+MARK = Path(".tru") / "demo.json"
+"""What the tour writes into its folder before anything else: only a folder with it is ever replaced."""
+_WRITTEN_ONCE = ("params.yaml", "dvc.yaml", "prefect.toml")
+_MADE = {
+    *(*_WRITTEN_ONCE, ".git", ".gitignore", ".dvc", ".dvcignore", ".tru", "data", "data.dvc", "dvc.lock"),
+    *("artifacts", "metrics", "mlartifacts", "mlruns", "dvc_plots"),
+    *("mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "mlflow.db-journal"),
+}
+"""What a tour, and the commands it recommends, leave at the top of its folder."""
 
 
 def tour(folder: Path) -> None:
@@ -38,14 +51,16 @@ def tour(folder: Path) -> None:
 
 
 def _workspace(folder: Path, console: Any) -> Workspace:  # noqa: ANN401 - rich is imported late
-    """A fresh workspace with the built-in data; an old one of the same tour is replaced."""
+    """A fresh workspace with the built-in data; that of an earlier tour is replaced.
+
+    Raises:
+        WorkspaceError: something is there that no tour made.
+    """
     from tru.data.interactions import save_dataset
     from tru.release.versions import DataVersions
-    from tru.services import stop
 
-    if (folder / "params.yaml").exists():
-        stop(Workspace(folder.resolve()))
-        shutil.rmtree(folder)
+    _refuse_shared_stores()
+    make_room(folder)
     console.rule(f"A workspace in {folder}/ with the built-in data")
     ws = create(folder)
     params = load_settings(ws).data
@@ -55,6 +70,92 @@ def _workspace(folder: Path, console: Any) -> Workspace:  # noqa: ANN401 - rich 
     versions.commit("The built-in data")
     console.print(f"data md5 {md5}")
     return ws
+
+
+def _refuse_shared_stores() -> None:
+    """Keep the tour out of a database or an MLflow server that somebody works with.
+
+    Raises:
+        WorkspaceError: the environment names one.
+    """
+    for name in ("TRU_DATABASE_URL", "MLFLOW_TRACKING_URI"):
+        if os.environ.get(name):
+            raise WorkspaceError(
+                f"{name} is set: the tour would file its requests, or train and erase, in what others work with. "
+                f"Run it without: `env -u {name} tru demo`."
+            )
+
+
+def make_room(folder: Path) -> None:
+    """An empty folder with the tour's mark; the folder of an earlier tour is destroyed, nothing else.
+
+    Raises:
+        WorkspaceError: the place is taken by something else.
+    """
+    another = "Name another folder: `tru demo DIR`"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise WorkspaceError(f"{folder} is no folder of its own (a link, or a file). {another}.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not _is_marked(folder):
+            raise WorkspaceError(
+                f"{folder} is not empty, and no tour made it (a tour of version 0.1.0 left no mark), so it stays as it "
+                f"is. {another}, or delete it yourself."
+            )
+        if theirs := sorted(set(_not_of_the_tour(Workspace(folder.resolve())))):
+            more = f" and {len(theirs) - 3} more" if len(theirs) > 3 else ""
+            raise WorkspaceError(
+                f"{folder} holds what the tour did not make: {', '.join(theirs[:3])}{more}. "
+                f"{another}, or move that away, or delete the folder yourself."
+            )
+        _destroy(folder)
+    (folder / MARK).parent.mkdir(parents=True, exist_ok=True)
+    mark = {"made by": "tru demo, which replaces this folder the next time", "folder": str(folder.resolve())}
+    (folder / MARK).write_text(json.dumps(mark, indent=2) + "\n")
+
+
+def _is_marked(folder: Path) -> bool:
+    """Whether a tour made this very folder. A copy of it, or a folder moved here, is somebody's, who had a reason."""
+    try:
+        return bool(json.loads((folder / MARK).read_text())["folder"] == str(folder.resolve()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _not_of_the_tour(ws: Workspace) -> Iterator[str]:
+    """What somebody put or changed in the folder of a tour: files, settings, data, commits; by name, for a message."""
+    from tru.release.versions import DataVersions
+    from tru.requests.store import open_ledger
+
+    yield from (entry.name for entry in ws.root.iterdir() if entry.name not in _MADE)
+    if (ws.root / ".git").exists():
+        git = DataVersions(ws).git
+        committed = git("log", "--all", "--format=", "--name-only", "-z").replace("\n", "").split("\0")
+        yield from (name for name in committed if name and name.partition("/")[0] not in _MADE)
+        loose = git("ls-files", "-z", "--others", "--exclude-standard").split("\0")
+        stages = (ws.root / "dvc.yaml").read_text()
+        yield from (name for name in loose if "/" in name and name not in stages and name.partition("/")[0] in _MADE)
+        for name in _WRITTEN_ONCE:
+            if git("diff", "--name-only", "--", name) or git("log", "--all", "--format=%h", "--", name).count("\n") > 1:
+                yield f"{name} (changed)"
+    if (ws.root / "data.dvc").exists() and DataVersions(ws).with_repo(lambda repo: repo.status(["data.dvc"])):
+        yield "data (changed)"
+    has_inbox = (ws.state / "inbox.db").exists()
+    if has_inbox and any(entry.facts.get("how") == "imported" for entry in open_ledger(ws).entries("data")):
+        yield "data (imported)"
+
+
+def _destroy(folder: Path) -> None:
+    """Stop what runs in the folder of an earlier tour and empty it; the mark goes last, so a kill can be repeated."""
+    from tru.services import stop
+
+    stop(Workspace(folder.resolve()))
+    state = (folder / MARK).parent
+    for entry in [*(e for e in folder.iterdir() if e != state), *(e for e in state.iterdir() if e.name != MARK.name)]:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    (folder / MARK).unlink()
 
 
 def _file_requests(ws: Workspace) -> int:

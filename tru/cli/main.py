@@ -129,7 +129,9 @@ def stage(
 
 @app.command()
 def demo(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where; made anew each time.")] = Path("demo"),
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where; the folder of an earlier tour is replaced, nothing else.")
+    ] = Path("demo"),
 ) -> None:
     """The five-minute tour: train, file requests, forget, compare with retraining, promote."""
     from tru.demo import tour
