@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import HANG
+
 ROOT = Path(__file__).parents[1]
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -119,6 +121,20 @@ def test_every_module_says_what_it_is_for():
     assert undocumented == []
 
 
+def test_no_test_has_a_time_limit_that_a_busy_machine_could_pass():
+    """Waiting ends with ``tests.patience``; speed is measured in ``benchmarks/``."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in nodes(path):
+            if not isinstance(node, ast.Call):
+                continue
+            limits = [keyword.value for keyword in node.keywords if keyword.arg == "timeout"]
+            if isinstance(node.func, ast.Attribute) and node.func.attr in {"join", "wait", "communicate"}:
+                limits += node.args[:1]
+            for limit in limits:
+                is_number = isinstance(limit, ast.Constant) and isinstance(limit.value, int | float)
+                assert not is_number, f"{path.name}, line {node.lineno}: say timeout=HANG"
+
+
 def test_help_loads_nothing_heavy():
     program = f"""
 import sys
@@ -131,7 +147,7 @@ except SystemExit as end:
 print("loaded:", *[name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=HANG, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded:"
@@ -139,5 +155,5 @@ print("loaded:", *[name for name in {HEAVY!r} if name in sys.modules])
 
 def test_import_contracts_are_kept():
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--config", ".importlinter"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

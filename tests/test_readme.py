@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tests.patience import HANG
 from tests.workspaces import PARAMS
 from tru.cli.main import app
 from tru.data.interactions import save_dataset
@@ -83,7 +84,7 @@ def test_your_own_data_from_the_folder_to_the_forgotten_user(tmp_path):
     environment = {**kept, "PATH": path, "HOME": str(tmp_path)}
 
     def do(line, cwd=tmp_path):
-        done = subprocess.run(line, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(line, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, timeout=HANG)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

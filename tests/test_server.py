@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.patience import HANG, until
 from tru import server
 from tru.errors import WorkspaceError
 from tru.services import HOST, free_port
@@ -32,7 +33,7 @@ def api(tmp_path_factory):
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(HANG)
 
 
 def test_our_automations_are_made_once_and_left_as_they_are(api):
@@ -89,18 +90,9 @@ def post(url, body, method="POST"):
     ask = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method)
     for attempt in range(10):
         try:
-            with urllib.request.urlopen(ask, timeout=60) as reply:
+            with urllib.request.urlopen(ask, timeout=HANG) as reply:
                 return json.loads(reply.read() or b"null")
         except urllib.error.HTTPError as error:
             if error.code != 503 or attempt == 9:  # Prefect's SQLite is busy, and asks to try again
                 raise
             time.sleep(1)
-
-
-def until(look, seconds=120):
-    """What ``look`` sees, once it sees something."""
-    end = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(1)
-    return seen

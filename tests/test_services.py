@@ -6,13 +6,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.patience import HANG, until
 from tru import server, services
 from tru.errors import WorkspaceError
 from tru.services import Service, Services
@@ -20,7 +20,7 @@ from tru.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+SLEEP = [sys.executable, "-c", "import time; time.sleep(3600)"]
 
 
 @pytest.fixture
@@ -119,10 +119,10 @@ def test_only_one_up_or_down_at_a_time(workspace):
         services.stop(workspace)
 
 
-def tru(ws, environment, *arguments, timeout=240):
+def tru(ws, environment, *arguments):
     """The literal command, typed in the workspace."""
     return subprocess.run(
-        ["tru", *arguments], cwd=ws.root, env=environment, capture_output=True, text=True, timeout=timeout
+        ["tru", *arguments], cwd=ws.root, env=environment, capture_output=True, text=True, timeout=HANG
     )
 
 
@@ -166,7 +166,7 @@ def test_up_run_down(cleared, environment, tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG,
     )
     assert typed.returncode == 0, typed.stdout + typed.stderr
     (done,) = until(lambda: runs(page, state_type="COMPLETED") + runs(page, state_type="FAILED"))
@@ -202,14 +202,5 @@ def runs(page, state_type, flow="unlearn-nightly"):
     ask = urllib.request.Request(
         f"{page}/api/flow_runs/filter", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(ask, timeout=10) as reply:
+    with urllib.request.urlopen(ask, timeout=HANG) as reply:
         return json.load(reply)
-
-
-def until(look, seconds=150):
-    """What ``look`` sees, once it sees something."""
-    end = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.5)
-    return seen

@@ -12,7 +12,7 @@ from typing import Any
 
 from tru.errors import WorkspaceError
 
-_SECONDS = 60  # a server on a busy machine is slow
+_SECONDS = 300  # a server on a busy machine is slow
 
 HELD = "tru.batch.held"
 OVERDUE = "tru.requests.overdue"

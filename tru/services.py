@@ -28,8 +28,9 @@ from tru.workspace import Workspace
 
 POOL = "tru"
 HOST = "127.0.0.1"
-# Seconds. On two busy cores a server takes up to half a minute; a person waits longer only if something is wrong.
-_PATIENCE = 180.0
+# Seconds. A process that ended is noticed at once, so this only ends the wait for one that hangs; on a machine that is
+# busy with other work a server may take minutes.
+_PATIENCE = 900.0
 _GRACE = 15.0
 _TOKEN = "TRU_SERVICES_TOKEN"
 Tell = Callable[[str], None]
@@ -117,7 +118,7 @@ def prefect_environment(ws: Workspace, address: str | None = None) -> dict[str, 
         "PREFECT_HOME": str(ws.state / "prefect"),
         "PREFECT_PLUGINS_ENABLED": "true",
         "PREFECT_PLUGINS_ALLOW": "tru",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "900",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # A job about privacy tells no vendor that it ran. Whoever wants to can say otherwise.
         "DO_NOT_TRACK": os.environ.get("DO_NOT_TRACK", "true"),

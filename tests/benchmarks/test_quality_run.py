@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from benchmarks.quality.__main__ import main
 from benchmarks.quality.grid import Cell, Place, load_grid
 from benchmarks.quality.pantry import Pantry, folder_md5
 from benchmarks.quality.results import COLUMNS, FAILED, PLACE
+from tests.patience import until
 from tru.errors import DataError, UnlearningError
 
 WORDS = {
@@ -131,11 +131,11 @@ def test_a_killed_run_leaves_nothing_behind_and_goes_on(asked, tmp_path):
     words = [sys.executable, "-m", "benchmarks.quality", "run", *asked]
     run = subprocess.Popen(words, cwd=HERE, stderr=subprocess.DEVNULL)
     models = tmp_path / "cache" / "models"
-    _until(lambda: models.is_dir() and any(models.iterdir()))
+    until(lambda: models.is_dir() and any(models.iterdir()))
     children = [int(pid) for pid in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
     run.send_signal(signal.SIGKILL)
     run.wait()
-    _until(lambda: not any(_alive(pid) for pid in children))
+    until(lambda: not any(_alive(pid) for pid in children))
     before = written(tmp_path)
     assert all(json.loads((tmp_path / "cache" / "cells" / name).read_text())["metrics"] for name in before)
     assert main(["run", *asked]) == 0
@@ -242,10 +242,3 @@ def _alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def _until(done, seconds=120):
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.05)

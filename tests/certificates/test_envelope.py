@@ -17,6 +17,7 @@ from securesystemslib.signer import SSlibKey
 
 from tests import certified
 from tests.certified import REQUEST
+from tests.patience import HANG
 from tru.certificates import DEVELOPMENT_WARNING, issue, issued, place, verify
 from tru.certificates.envelope import LARGEST, opened, preauthenticated, sealed
 from tru.certificates.keys import KEY_VARIABLE, PASSWORD_VARIABLE, new_key, rotate, signing_key, trusted
@@ -231,7 +232,7 @@ def handed_out(own, tmp_path):
 
 def run(folder, *command, **more):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TRU_")}
-    return subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, timeout=120, **more)
+    return subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, timeout=HANG, **more)
 
 
 def test_it_verifies_in_another_process_with_the_file_and_the_public_key_alone(handed_out):

@@ -7,6 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.patience import HANG
 from tests.workspaces import change
 from tru.cli.baseline import baseline
 from tru.errors import WorkspaceError
@@ -32,7 +33,7 @@ def test_it_says_what_there_is(trained):
 def test_it_makes_one_without_a_server(trained):
     change(trained, "gate", min_subjects=5)
     tru = Path(sys.executable).with_name("tru")  # a process of its own, for Prefect's temporary server ends with it
-    done = subprocess.run([tru, "baseline", "-w", trained.root], capture_output=True, text=True, timeout=180)
+    done = subprocess.run([tru, "baseline", "-w", trained.root], capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr
     words = done.stdout
     assert words.startswith("Version 2 is the baseline; the champion stays: test NDCG@20")

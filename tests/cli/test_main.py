@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.patience import HANG
 from tru.cli.main import QUIET, app
 
 TRU = Path(sys.executable).with_name("tru")
@@ -25,7 +26,7 @@ HEAVY = {"torch", "mlflow", "prefect", "great_expectations", "dvc", "pandas", "n
 
 
 def tru(*words):
-    return subprocess.run([TRU, *words], capture_output=True, text=True, timeout=60)
+    return subprocess.run([TRU, *words], capture_output=True, text=True, timeout=HANG)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

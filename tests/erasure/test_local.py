@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import workspaces
+from tests.patience import HANG
 from tru import baseline
 from tru.data.forget import ForgetSet
 from tru.erasure import local
@@ -67,7 +68,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=HANG,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -140,7 +141,7 @@ def test_prefect_still_runs_afterwards(ws: Workspace) -> None:
     environment = {**without_prefect(os.environ), **prefect_environment(ws), "COLUMNS": "200"}
     command = [sys.executable, "-m", "prefect", "flow-run", "ls"]
     done = subprocess.run(
-        command, cwd=ws.root, env=environment, capture_output=True, text=True, timeout=180, check=False
+        command, cwd=ws.root, env=environment, capture_output=True, text=True, timeout=HANG, check=False
     )
     assert done.returncode == 0 and done.stdout.count("COMPLETED") == 2, done.stderr[-2000:]
 
@@ -187,7 +188,7 @@ def test_a_live_prefect_goes_on_writing(ws: Workspace) -> None:
     """Somebody writes all the while, as a server does."""
     program = """
 import sqlite3, sys, time
-db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=1800)
 end = time.monotonic() + 4
 n = 0
 while time.monotonic() < end:
@@ -202,7 +203,7 @@ print(n)
         time.sleep(0.5)
         counts(ws)
     finally:
-        said, _ = writer.communicate(timeout=60)
+        said, _ = writer.communicate(timeout=HANG)
     assert writer.returncode == 0
     assert rows(ws, "SELECT count(*) FROM variable") == [(int(said),)]
     assert in_bytes(ws.state / "prefect", USER) == []

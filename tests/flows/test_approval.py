@@ -11,6 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.exceptions import PrefectHTTPStatusError
 
 from flows import approval
+from tests.patience import HANG
 from tests.workspaces import change, file_requests, subjects
 from tru import night
 from tru.errors import ReleaseError
@@ -59,16 +60,16 @@ def ask(ws, batch, answer=None):
         typing.start()
     asks(return_state=True)  # after a missed deadline Prefect calls the run failed, whatever it returns
     if answer is not None:
-        typing.join(60)
+        typing.join(HANG)
         assert "look at me" in seen["form"] and batch in seen["form"]
     return heard[0]
 
 
 def _type(answer, seen):
     wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}})
-    until = time.monotonic() + 50
+    end = time.monotonic() + HANG
     with get_client(sync_client=True) as client:
-        while time.monotonic() < until:
+        while time.monotonic() < end:
             time.sleep(0.2)
             for run in client.read_flow_runs(flow_run_filter=wanted):
                 keys = run.state.state_details.run_input_keyset

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from flows.baseline import baseline_weekly, in_words, run
+from tests.patience import HANG
 from tests.workspaces import change, file_requests
 from tru import baseline, night, weekly
 from tru.data.interactions import load_dataset
@@ -66,7 +67,7 @@ def test_a_killed_flow_is_finished_by_the_next(trained, environment):
         [sys.executable, "-m", "flows.baseline", "-w", trained.root],
         env={**environment, "TRU_CRASH_AFTER": "measure", "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]},
         capture_output=True,
-        timeout=300,
+        timeout=HANG,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert baseline.work(trained).exists()

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 
 import pytest
 
+from tests.patience import HANG
 from tests.workspaces import (
     file_requests,
     grow,
@@ -62,7 +63,7 @@ def test_a_killed_night_is_finished_by_the_next(trained, processes, step, moment
 
     killed = processes.Process(target=night_that_dies, args=(str(trained.root), step, moment))
     killed.start()
-    killed.join(120)
+    killed.join(HANG)
     assert killed.exitcode == -signal.SIGKILL
 
     recorded = open_inbox(trained).open_batch() or open_inbox(trained).last_batch()
@@ -84,7 +85,7 @@ def test_the_real_flow_is_finished_by_the_next(trained, workspace, environment, 
         [sys.executable, "-m", "flows.unlearn", "-w", trained.root],
         env={**environment, "TRU_CRASH_AFTER": step, "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]},
         capture_output=True,
-        timeout=120,
+        timeout=HANG,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     batch = open_inbox(trained).open_batch()

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -18,6 +17,7 @@ from prefect.client.schemas.filters import ArtifactFilter
 
 from flows import approval, tasks
 from flows.unlearn import run, unlearn_nightly
+from tests.patience import HANG, until
 from tru import night
 from tru.errors import RequestError, TruError
 from tru.requests.store import open_inbox
@@ -35,7 +35,7 @@ def test_nothing_due_is_a_completed_run(workspace):
 
 def test_as_a_command_it_needs_no_server_and_no_settings(empty_workspace, environment):
     done = subprocess.run(
-        [*FLOW, "-w", empty_workspace.root], env=environment, capture_output=True, text=True, timeout=120
+        [*FLOW, "-w", empty_workspace.root], env=environment, capture_output=True, text=True, timeout=HANG
     )
 
     assert done.returncode == 0, done.stderr
@@ -45,7 +45,7 @@ def test_as_a_command_it_needs_no_server_and_no_settings(empty_workspace, enviro
 
 
 def test_as_a_command_a_folder_that_is_no_workspace_is_refused(tmp_path, environment):
-    done = subprocess.run([*FLOW, "-w", tmp_path], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*FLOW, "-w", tmp_path], env=environment, capture_output=True, text=True, timeout=HANG)
 
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ") and "params.yaml" in done.stderr.splitlines()[-1]
@@ -223,15 +223,6 @@ def events(*names):
     return list(found.values()) if set(found) == set(names) else []
 
 
-def until(look, seconds=60):
-    """What ``look`` sees, once it sees something."""
-    end = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.5)
-    return seen
-
-
 def test_what_a_person_must_solve_is_not_tried_again(play):
     script = Script()
     script.errors["claim"] = [RequestError("another run holds the batch. Wait.")]
@@ -261,12 +252,9 @@ def test_a_crash_after_a_step_is_a_crash_and_leaves_no_server_behind(empty_works
     process = subprocess.Popen(
         [*FLOW, "-w", empty_workspace.root], env=crashing, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    assert process.wait(120) == -signal.SIGKILL
+    assert process.wait(HANG) == -signal.SIGKILL
 
-    until = time.monotonic() + 30
-    while started_by(process.pid):
-        assert time.monotonic() < until, "Prefect's temporary server outlived the run"
-        time.sleep(0.2)
+    until(lambda: not started_by(process.pid))  # else Prefect's temporary server outlived the run
 
 
 def started_by(pid):

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, ViewType
 
 from tests import tiny, workspaces
+from tests.patience import HANG
 from tests.release.test_registry import wait_for
 from tests.s3 import Store
 from tru.errors import ReleaseError
@@ -391,7 +392,7 @@ def server(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         yield far
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(20)
+        process.wait(HANG)
 
 
 def test_over_a_tracking_server(server: Path, workspace: Workspace, old: Path, new: Path) -> None:
@@ -524,7 +525,7 @@ def test_killed_at_any_moment_and_repeated_ends_clean(template: Path, tmp_path: 
         ws = workspaces.copy(template, tmp_path / f"killed-{step}")
         child = forge.Process(target=purge_until_killed, args=(ws.root, step, None))
         child.start()
-        child.join(60)
+        child.join(HANG)
         if child.exitcode == 0:
             break
         assert child.exitcode == -signal.SIGKILL
@@ -539,7 +540,7 @@ def test_killed_by_the_clock(ws: Workspace, forge: Any, delay: float) -> None:
     """Also inside of MLflow's transactions, of a folder's removal, and of the rewriting."""
     child = forge.Process(target=purge_until_killed, args=(ws.root, None, delay * random.uniform(0.7, 1.3)))
     child.start()
-    child.join(60)
+    child.join(HANG)
     assert child.exitcode in (0, -signal.SIGKILL)
     ModelPurge(ws).purge(MARK, [kept(ws).version])
     is_clean(ws)

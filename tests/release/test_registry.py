@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,9 +18,11 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from tests.patience import HANG, until
 from tru.errors import ModelError, ReleaseError, WorkspaceError
 from tru.release.registry import CHAMPION, ModelVersion, Registry, metric_name
 from tru.requests.store import open_inbox
+from tru.server import answers
 from tru.workspace import Workspace
 
 MD5 = "0123456789abcdef0123456789abcdef.dir"
@@ -259,18 +259,11 @@ def test_same_over_a_tracking_server(
         assert not workspace.model_store.exists()  # the server decides where artifacts are kept
     finally:
         os.killpg(server.pid, signal.SIGKILL)
-        server.wait(20)
+        server.wait(HANG)
 
 
 def wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            assert server.poll() is None and time.monotonic() < end
-            time.sleep(0.1)
+    until(lambda: answers(address), alive=lambda: server.poll() is None)
 
 
 # -- SIGKILL ----------------------------------------------------------------------------------------------------------
@@ -328,7 +321,7 @@ def test_killed_after_any_write_and_repeated_gives_one_run_and_one_version(
         key = f"killed-after-{writes}"
         child = forge.Process(target=release_until_killed, args=(workspace.root, key, model_dir, writes))
         child.start()
-        child.join(60)
+        child.join(HANG)
         if child.exitcode == 0:
             break
         assert child.exitcode == -signal.SIGKILL
@@ -361,6 +354,6 @@ def make_store(root: Path, delay: float) -> None:
 def test_killed_while_the_store_is_built(tmp_path: Path, forge: Any, delay: float) -> None:
     child = forge.Process(target=make_store, args=(tmp_path, delay))
     child.start()
-    child.join(60)
+    child.join(HANG)
     assert not (tmp_path / "mlflow.db").exists() or child.exitcode == 0
     assert Registry(Workspace(tmp_path)).champion() is None

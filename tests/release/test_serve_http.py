@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,12 +16,13 @@ from typing import Any
 
 import pytest
 
+import tru.server
+from tests.patience import HANG, until
 from tru.release.registry import CHAMPION, Registry
 from tru.requests.store import open_inbox
 from tru.workspace import Workspace
 
 COMMAND = "mlflow models serve -m models:/tru-recommender@champion --env-manager local"
-PATIENCE = 60.0  # seconds until the server must answer; it takes about 5
 
 
 @dataclass
@@ -34,18 +34,14 @@ class Server:
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         request = urllib.request.Request(f"{self.address}/invocations", body, {"Content-Type": content_type})
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=HANG) as response:
                 return response.status, json.load(response)["predictions"]
         except urllib.error.HTTPError as refusal:
             with refusal:
                 return refusal.code, json.load(refusal)
 
     def is_up(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/ping", timeout=5) as response:
-                return bool(response.status == 200)
-        except OSError:
-            return False
+        return tru.server.answers(f"{self.address}/ping")
 
 
 def environment() -> dict[str, str]:
@@ -73,7 +69,7 @@ def start(root: Path, log: Path) -> tuple[subprocess.Popen[bytes], Server]:
 def stop(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(20)
+    process.wait(HANG)
 
 
 def promote(workspace: Workspace, model_dir: Path) -> None:
@@ -89,10 +85,7 @@ def server(workspace: Workspace, model_dir: Path, tmp_path: Path) -> Iterator[Se
     open_inbox(workspace)
     process, server = start(workspace.root, tmp_path / "serve.log")
     try:
-        end = time.monotonic() + PATIENCE
-        while not server.is_up():
-            assert process.poll() is None and time.monotonic() < end, server.log.read_text()
-            time.sleep(0.1)
+        until(server.is_up, alive=lambda: process.poll() is None)
         yield server
     finally:
         stop(process)

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests import nights
+from tests.patience import HANG
 from tru.errors import RequestError
 from tru.init import create
 from tru.report import newest, render, write
@@ -262,6 +263,6 @@ def chromium(folder, *options):
     command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
     command += ["--enable-logging=stderr", "--disable-background-networking", f"--user-data-dir={folder / 'profile'}"]
     done = subprocess.run(
-        [*command, *options, (folder / "page.html").as_uri()], capture_output=True, text=True, timeout=120, check=True
+        [*command, *options, (folder / "page.html").as_uri()], capture_output=True, text=True, timeout=HANG, check=True
     )
     return done.stdout, done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.patience import HANG
 from tests.workspaces import change, file_requests, grow, make, whole_night
 from tru import baseline, weekly
 from tru.baseline import exclusive, latest, licence
@@ -290,7 +291,7 @@ def run_that_dies(root: str, step: str, moment: str) -> None:
 def test_a_killed_run_is_finished_by_the_next(ws, processes, step, moment):
     killed = processes.Process(target=run_that_dies, args=(str(ws.root), step, moment))
     killed.start()
-    killed.join(120)
+    killed.join(HANG)
     assert killed.exitcode == -signal.SIGKILL
 
     found = run_baseline(ws)
