@@ -12,7 +12,7 @@ from tru.workspace import Workspace
 
 TEMPLATES = Path(__file__).resolve().parent.parent
 """The checkout: its own params.yaml and dvc.yaml are what a new workspace starts from."""
-IGNORED = "/data\n/data.new-*\n/data.old-*\n/.tru/\n/mlflow.db*\n/mlruns/\n/mlartifacts/\n"
+IGNORED = "/data\n/data.new-*\n/data.old-*\n/.tru/\n/mlflow.db*\n/mlruns/\n/mlartifacts/\n/dvc_plots/\n"
 PREFECT = """\
 # Lets `prefect deployment run unlearn-nightly` work from this folder.
 [plugins]

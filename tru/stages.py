@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -88,10 +88,22 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
     words["retrained_seeds"] = [{k: v if v == v else None for k, v in row.items()} for row in seeds]
     words["forgotten_pairs"] = found.pairs
     write_json(ws.metrics / "evaluate.json", words)
+    for name, row in found.models().items():
+        write_json(ws.metrics / f"{name}.json", _headline(row, verdict.word if name == "unlearned" else None))
     rows = [(name, row["membership_auc"]) for name, row in found.models().items()]
     write_csv(ws.metrics / "models.csv", ["model", "value"], rows)
     md5 = DataVersions(ws).md5()
     log_comparison(ws, found, md5, f"research/{md5}/{digest(settings)}", settings)
+
+
+def _headline(row: Mapping[str, Any], verdict: str | None) -> dict[str, Any]:
+    """What `dvc metrics show` prints of a model: so few numbers that a table of the models fits a terminal."""
+    numbers = {
+        "test": {"ndcg@20": row["test"]["ndcg@20"]},
+        "forget": {"recall@20": row["forget"]["recall@20"]},
+        "membership_auc": row["membership_auc"],
+    }
+    return numbers if verdict is None else {**numbers, "verdict": verdict}
 
 
 STAGES: dict[str, Callable[[Workspace, Settings], None]] = {
