@@ -1,11 +1,15 @@
 """The research loop: `dvc repro` on tiny data, without a server."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests import tiny
+from tests.patience import HANG
 from tests.workspaces import change
 from tru import keyed, stages
 from tru.data.interactions import TRAIN
@@ -44,6 +48,22 @@ def test_the_loop_measures_three_models_and_then_has_nothing_to_do(trained):
     assert len(forgotten["users"]) == round(0.05 * 150) or len(forgotten["users"]) == 8
     said = "".join(file.read_text() for file in trained.metrics.iterdir())
     assert not any(user in said for user in forgotten["users"])
+
+    for name in MODELS:
+        headline = json.loads((trained.metrics / f"{name}.json").read_text())
+        assert headline["ndcg@20"] == found[name]["test"]["ndcg@20"]
+        assert ("verdict" in headline) == (name == "unlearned")
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("dvc"), "metrics", "show"],
+        cwd=trained.root,
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+        check=True,
+    )
+    table = [line for line in shown.stdout.splitlines() if line.strip()]
+    assert len(table) == 1 + len(MODELS)
+    assert max(len(line.rstrip()) for line in table) <= 80  # a terminal's width
 
     assert versions.reproduce() == []
     assert versions.status() == {}

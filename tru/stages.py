@@ -99,7 +99,7 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
 def _headline(row: Mapping[str, Any], verdict: str | None) -> dict[str, Any]:
     """What `dvc metrics show` prints of a model: so few numbers that a table of the models fits a terminal."""
     numbers = {
-        "test": {"ndcg@20": row["test"]["ndcg@20"]},
+        "ndcg@20": row["test"]["ndcg@20"],  # without "test/", which would make the table wider than 80 columns
         "forget": {"recall@20": row["forget"]["recall@20"]},
         "membership_auc": row["membership_auc"],
     }
