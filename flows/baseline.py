@@ -10,9 +10,11 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows import main, tasks, use_workspace
+from flows import main, notices, tasks, use_workspace
+from flows.runs import dated
 from tru import weekly
 from tru.baseline import exclusive
+from tru.prose import duration
 from tru.weekly import snapshot as under_way
 from tru.workspace import Workspace
 
@@ -26,19 +28,19 @@ def snapshot(workspace: str) -> str:
 @tasks.step
 def train(workspace: str, id: str) -> tasks.Facts:
     """Train the seeds from scratch; the long part."""
-    return tasks._do("train", lambda: weekly.train(Workspace.find(workspace), id), tasks._words)
+    return tasks._do("train", lambda: weekly.train(Workspace.find(workspace), id), _trained)
 
 
 @tasks.step
 def measure(workspace: str, id: str) -> tasks.Facts:
     """Measure and log them, and register the first under alias ``baseline``."""
-    return tasks._do("measure", lambda: weekly.measure(Workspace.find(workspace), id), tasks._words)
+    return tasks._do("measure", lambda: weekly.measure(Workspace.find(workspace), id), _measured)
 
 
 @tasks.step
 def promote(workspace: str, id: str) -> tasks.Facts:
     """Let the baseline serve if it is better than the champion, or as good and the champion has drifted."""
-    return tasks._do("promote", lambda: weekly.promote(Workspace.find(workspace), id), tasks._words)
+    return tasks._do("promote", lambda: weekly.promote(Workspace.find(workspace), id), _promoted)
 
 
 @tasks.step
@@ -50,10 +52,10 @@ def rehearse(workspace: str, id: str) -> tasks.Facts:
 @tasks.step
 def finish(workspace: str, id: str) -> tasks.Facts:
     """Destroy the copy of the data and everything made from it."""
-    return tasks._do("finish", lambda: weekly.finish(Workspace.find(workspace), id), tasks._words)
+    return tasks._do("finish", lambda: weekly.finish(Workspace.find(workspace), id), lambda _: "cleared away")
 
 
-@flow(name="baseline-weekly", persist_result=False)
+@flow(name="baseline-weekly", flow_run_name=dated("baseline"), persist_result=False)
 def baseline_weekly(workspace: str | None = None) -> dict[str, Any]:
     """Make a baseline and licences; a run that was killed goes on where it stood.
 
@@ -67,6 +69,7 @@ def baseline_weekly(workspace: str | None = None) -> dict[str, Any]:
     here = str(ws.root)
     with exclusive(ws):
         id = snapshot(here)
+        notices.name(id)
         train(here, id)
         measure(here, id)
         promote(here, id)
@@ -88,6 +91,18 @@ def in_words(found: dict[str, Any]) -> list[str]:
     """The result for a person, in lines."""
     serves = "is champion" if found["crowned"] else "is the baseline; the champion stays"
     return [f"Version {found['version']} {serves}: {found['words']}.", *(row["words"] for row in found["licences"])]
+
+
+def _trained(found: tasks.Facts) -> str:
+    return f"{len(found['seeds'])} models, each in {duration(found['seconds'])}"
+
+
+def _measured(found: tasks.Facts) -> str:
+    return f"registered as version {found['version']}"
+
+
+def _promoted(found: tasks.Facts) -> str:
+    return str(found["words"])
 
 
 def _licensed(found: tasks.Facts) -> str:

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
-from tru import server, status
+from flows import runs
+from tru import night, server, status
+from tru.report.brief import gate_line
+from tru.report.table import allowed, is_exact, is_reason
+from tru.report.words import FAULTS, count, decimal
 from tru.workspace import Workspace
 
 Facts = Mapping[str, Any]
 
-_COLUMNS = ("name", "group", "value", "reference", "difference", "interval", "low", "high", "margin", "n")
+_COLUMNS = ("judgement", "measured", "on", "new model", "reference", "allowed")
+"""Of the table: few enough that none is out of sight; everything else stands in the words beside it."""
+
+
+def name(name: str, *tags: str) -> None:
+    """Call the run so on Prefect's page, with these tags."""
+    _best_effort("the run could not be named", lambda: runs.rename(name, tags))
+
+
+def begin(ws: Workspace, batch: str) -> None:
+    """Name the run after its batch, and note with the batch which run works on it, so that the pages can link."""
+    label(ws, batch)
+    run = runs.present()
+    if run is not None:
+        _best_effort("the run could not be noted with its batch", lambda: night.note_run(ws, batch, run))
+
+
+def label(ws: Workspace, batch: str) -> None:
+    """Tag the run with what is known of its batch by now: its name, regimes, verdict, outcome."""
+    _best_effort("the run could not be named", lambda: runs.rename(batch, night.labels(ws, batch)))
 
 
 def held(batch: str, reasons: Sequence[str]) -> None:
@@ -22,31 +45,38 @@ def held(batch: str, reasons: Sequence[str]) -> None:
     _emit(server.HELD, f"tru.batch.{batch}", {"batch": batch, "reasons": list(reasons)})
 
 
-def deadlines(ws: Workspace) -> None:
-    """Shout about requests whose day has passed or comes near: in the log, and as an event."""
+def deadlines(ws: Workspace) -> str:
+    """Warn of requests whose day has passed or comes near, in the log and as an event; how many, in a few words."""
     found = status.deadlines(ws)
     if not found["overdue"] and not found["soon"]:
-        return
+        return "none is near"
     words = " ".join(status.deadline_words(found))
     logger = get_run_logger()
     (logger.error if found["overdue"] else logger.warning)("%s", words)
     _emit(server.OVERDUE, "tru.requests", {**found, "words": words})
+    return f"{found['overdue']} overdue, {found['soon']} due soon"
 
 
 def verdict(key: str, title: str, found: Facts) -> None:
     """Put a verdict on the Prefect page: the numbers as a table, everything else as text."""
-    try:
+
+    def write() -> None:
         table = [_row(row) for row in found.get("table", ())]
         create_table_artifact(key=key, description=title, table=table)
         create_markdown_artifact(key=f"{key}-reasons", description=title, markdown=in_words(title, found))
-    except Exception as error:  # a page that cannot be written is no reason to stop the night
-        get_run_logger().warning("the verdict could not be put on the page (%s)", type(error).__name__)
+
+    _best_effort("the verdict could not be put on the page", write)
 
 
 def in_words(title: str, found: Facts) -> str:
-    """A verdict as markdown: what was decided and why, how it was judged, at what cost, and the drift."""
-    lines = [f"# {title}: {found['verdict']}", ""]
-    lines += _listed(found["reasons"] or ["every margin is kept"])
+    """A verdict as markdown: what was decided and why, every line of it, how it was judged, at what cost, the drift."""
+    lines = [f"# {title}: {found['verdict']}", "", gate_line(found)]
+    rows = [row for row in found.get("table", ()) if row.get("words")]
+    told = {row["words"] for row in rows}
+    if reasons := [reason for reason in found["reasons"] if found["verdict"] != "pass" or reason not in told]:
+        lines += ["", "## Why", "", *_listed(reasons)]
+    if rows:
+        lines += ["", "## Line by line", "", *_listed([f"{_judgement(row)}. {row['words']}" for row in rows])]
     judged = _judged(found)
     if judged:
         lines += ["", "## How it was judged", "", *_listed(judged)]
@@ -59,8 +89,8 @@ def _judged(found: Facts) -> list[str]:
         "licensed": "without retraining: against the latest baseline and the canaries (mode `licensed`)",
     }
     lines = [modes[found["mode"]]] if found.get("mode") in modes else []
-    if cost := found.get("cost"):
-        lines.append(str(cost.get("words") or f"expected cost {_cell(cost['expected_seconds'])} s"))
+    if words := (found.get("cost") or {}).get("words"):
+        lines.append(str(words))
     if licences := found.get("licences"):
         lines.append(f"under licence {', '.join(licences)}")
     if drift := found.get("drift"):
@@ -73,33 +103,34 @@ def _listed(lines: Sequence[str]) -> list[str]:
 
 
 def _row(row: Facts) -> dict[str, object]:
-    """A row as a person reads it: the numbers, then what they come to."""
-    shown = {name: _cell(row[name]) for name in _COLUMNS if name in row}
-    shown["judgement"] = _judgement(row)
-    return shown
+    """A row as it fits a screen: what was said of it, and the numbers that it was said of."""
+    if is_reason(row):
+        return dict(zip(_COLUMNS, (_judgement(row), row["name"], "", "", "", ""), strict=True))
+    exact = is_exact(row)
+    numbers = (count(row.get("value")), "", "none") if exact else (*_pair(row), allowed(row))
+    return dict(zip(_COLUMNS, (_judgement(row), row["name"], row.get("group") or "", *numbers), strict=True))
+
+
+def _pair(row: Facts) -> tuple[str, str]:
+    return decimal(row.get("value")), decimal(row.get("reference"))
 
 
 def _judgement(row: Facts) -> str:
-    if row.get("judged", True):
-        word = "passed" if row.get("passed") else f"refused: {row.get('fault') or 'out of range'}"
-    else:
-        word = "not judged"
-    return f"{word}. {row['words']}" if row.get("words") else word
-
-
-def _cell(value: object) -> object:
-    """A number as a person reads it; JSON knows neither NaN nor numpy's types."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, list | tuple):
-        return f"{' to '.join(str(_cell(v)) for v in value)}"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not row.get("passed"):
+        return f"refused: {FAULTS.get(str(row.get('fault')), 'out of range')}"
+    return "passed" if row.get("judged", True) else "not judged"
 
 
 def _emit(event: str, resource: str, payload: dict[str, Any]) -> None:
-    """Send an event; a page that cannot take it is no reason to stop the night."""
+    """Send an event."""
     about = {"prefect.resource.id": resource, "prefect.resource.name": resource}
+    _best_effort(f"the event {event} could not be sent", lambda: emit_event(event, resource=about, payload=payload))
+
+
+def _best_effort(trouble: str, work: Callable[[], object]) -> None:
+    """Tell the page something; one that cannot take it is no reason to stop the night."""
     try:
-        emit_event(event, resource=about, payload=payload)
+        work()
     except Exception as error:
-        get_run_logger().warning("the event %s could not be sent (%s)", event, type(error).__name__)
+        # Its words stay out: an unforeseen error quotes the value it stumbled over.
+        get_run_logger().warning("%s (%s)", trouble, type(error).__name__)

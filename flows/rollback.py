@@ -9,11 +9,12 @@ from typing import Any
 
 from prefect import flow
 
-from flows import tasks, use_workspace
+from flows import notices, tasks, use_workspace
+from flows.runs import dated
 from tru.workspace import Workspace
 
 
-@flow(name="rollback", persist_result=False)
+@flow(name="rollback", flow_run_name=dated("rollback"), persist_result=False)
 def rollback(version: str | None = None, reason: str = "", workspace: str | None = None) -> dict[str, Any]:
     """Move the champion to an eligible version.
 
@@ -25,7 +26,9 @@ def rollback(version: str | None = None, reason: str = "", workspace: str | None
     Raises:
         TruError: it is refused; the message lists the versions that are eligible.
     """
-    return dict(tasks.rollback(str(Workspace.find(workspace).root), version, reason))
+    found = dict(tasks.rollback(str(Workspace.find(workspace).root), version, reason))
+    notices.name(f"rollback to version {found['version']}")
+    return found
 
 
 def run(ws: Workspace, version: str | None = None, reason: str = "") -> dict[str, Any]:

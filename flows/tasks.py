@@ -5,6 +5,7 @@ A task takes and returns ids, numbers and plain words, never a row: what passes 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -20,12 +21,25 @@ from flows import notices
 from tru import champion, night
 from tru.erasure import eraser
 from tru.errors import TruError
+from tru.prose import duration
+from tru.report.brief import gate_line
+from tru.report.words import listed, several
 from tru.settings import load_settings
 from tru.workspace import Workspace
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Facts = Mapping[str, Any]
+
+
+class _NotTwice(logging.Filter):
+    """Keeps Prefect's line on a finished step out of the log: the step has just said so itself, and how it ended."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.getMessage() != "Finished in state Completed()"
+
+
+logging.getLogger("prefect.task_runs").addFilter(_NotTwice())
 
 
 class StepFailed(RuntimeError):
@@ -53,52 +67,63 @@ def step(work: Callable[P, R]) -> Task[P, R]:
 @step
 def deadlines(workspace: str) -> None:
     """Shout about requests whose day has passed or comes near."""
-    _do("deadlines", lambda: notices.deadlines(Workspace.find(workspace)), lambda _: "looked at")
+    _do("deadlines", lambda: notices.deadlines(Workspace.find(workspace)), str)
 
 
 @step
 def claim(workspace: str) -> str | None:
     """Take over the open batch, or open one from everything queued; None if nothing is due."""
-    return _do("claim", lambda: night.claim(Workspace.find(workspace)), _batch)
+    ws = Workspace.find(workspace)
+    batch = _do("claim", lambda: night.claim(ws), _batch)
+    if batch is not None:
+        notices.begin(ws, batch)
+    return batch
 
 
 @step
 def cut(workspace: str, batch: str) -> str:
     """Rewrite the data set without the batch; the md5 of the new data."""
-    return _do("cut", lambda: night.cut(Workspace.find(workspace), batch), lambda md5: f"data is now {md5}")
+    ws = Workspace.find(workspace)
+    md5 = _do("cut", lambda: night.cut(ws, batch), lambda md5: f"data is now {md5}")
+    notices.label(ws, batch)
+    return md5
 
 
 @step
 def check(workspace: str, batch: str) -> Facts:
     """Have Great Expectations look over the cut data."""
-    return _do("check", lambda: night.check(Workspace.find(workspace), batch), _words)
+    return _do("check", lambda: night.check(Workspace.find(workspace), batch), _checked)
 
 
 @step
 def unlearn(workspace: str, batch: str) -> Facts:
     """Make the candidate out of the champion."""
-    return _do("unlearn", lambda: night.unlearn(Workspace.find(workspace), batch), _words)
+    return _do("unlearn", lambda: night.unlearn(Workspace.find(workspace), batch), _unlearned)
 
 
 @step
 def evaluate(workspace: str, batch: str) -> Facts:
     """Measure everything, against models retrained tonight or the latest baseline: the long part of the night."""
-    return _do("evaluate", lambda: night.evaluate(Workspace.find(workspace), batch), lambda _: "measured")
+    return _do("evaluate", lambda: night.evaluate(Workspace.find(workspace), batch), _measured)
 
 
 @step
 def gate(workspace: str, batch: str) -> Facts:
     """Judge the candidate, and show the verdict on the Prefect page."""
-    verdict = _do("gate", lambda: night.gate(Workspace.find(workspace), batch), _verdict)
+    ws = Workspace.find(workspace)
+    verdict = _do("gate", lambda: night.gate(ws, batch), gate_line)
     notices.verdict("verdict", f"Verdict on the unlearned model of {batch}", verdict)
+    notices.label(ws, batch)
     return verdict
 
 
 @step
 def retrain(workspace: str, batch: str) -> Facts:
     """The way out when the gate says no: a model trained from scratch becomes the candidate and is judged."""
-    verdict = _do("retrain", lambda: night.retrain(Workspace.find(workspace), batch), _verdict)
+    ws = Workspace.find(workspace)
+    verdict = _do("retrain", lambda: night.retrain(ws, batch), gate_line)
     notices.verdict("verdict-retrained", f"Verdict on the retrained model of {batch}", verdict)
+    notices.label(ws, batch)
     return verdict
 
 
@@ -111,7 +136,10 @@ def promote(workspace: str, batch: str) -> str:
 @step
 def close(workspace: str, batch: str) -> Facts:
     """End every request of the batch with its outcome and destroy the identifiers."""
-    return _do("close", lambda: night.close(Workspace.find(workspace), batch), _words)
+    ws = Workspace.find(workspace)
+    found = _do("close", lambda: night.close(ws, batch), _closed)
+    notices.label(ws, batch)
+    return found
 
 
 @step
@@ -127,15 +155,17 @@ def erase(workspace: str) -> Facts:
 @step
 def hold(workspace: str, batch: str, reason: str | None = None) -> Facts:
     """Keep the champion, put the batch aside for a person to look at, and call one."""
-    found = _do("hold", lambda: night.hold(Workspace.find(workspace), batch, reason), _words)
+    ws = Workspace.find(workspace)
+    found = _do("hold", lambda: night.hold(ws, batch, reason), _words)
     notices.held(batch, found["reasons"])
+    notices.label(ws, batch)
     return found
 
 
 @step
 def train(workspace: str) -> Facts:
     """Train, measure and promote the first champion."""
-    return _do("train", lambda: night.train(Workspace.find(workspace)), _words)
+    return _do("train", lambda: night.train(Workspace.find(workspace)), _trained)
 
 
 @step
@@ -153,8 +183,10 @@ def _erased(found: Facts) -> str:
     if not found["batches"]:
         return "nothing is due"
     count = sum(row["count"] for row in found["destroyed"])
+    clean = sum(row["state"] == "not found" for row in found["scan"])
     return (
-        f"{', '.join(found['batches'])}: {count} objects destroyed, nothing left, {found['certificates']} certificates"
+        f"{', '.join(found['batches'])}: {several(count, 'object', 'objects')} destroyed, nothing left in the "
+        f"{several(clean, 'store', 'stores')} searched, {several(found['certificates'], 'certificate', 'certificates')}"
     )
 
 
@@ -170,7 +202,7 @@ def _do(name: str, work: Callable[[], R], tell: Callable[[R], str]) -> R:
             raise
         raise StepFailed(_where(name, error)) from None
     _crash_if_asked(name)
-    get_run_logger().info("%s: %s (%.1f s)", name, tell(result), time.monotonic() - started)
+    get_run_logger().info("%s: %s (%s)", name, tell(result), duration(time.monotonic() - started))
     return result
 
 
@@ -204,11 +236,35 @@ def _batch(batch: str | None) -> str:
     return batch or "nothing to do"
 
 
-def _verdict(verdict: Facts) -> str:
-    return "; ".join([verdict["verdict"], *verdict["reasons"]])
+def _checked(found: Facts) -> str:
+    return f"all {found['expectations']} expectations met" if found.get("passed") else _words(found)
+
+
+def _unlearned(found: Facts) -> str:
+    if found.get("seconds") is None:
+        return "; ".join(["not unlearned", *([str(found["reason"])] if found.get("reason") else [])])
+    return f"by {found['method']} in {duration(found['seconds'])}"
+
+
+def _measured(found: Facts) -> str:
+    return f"measured {listed(list(found['models']))}" if found.get("models") else "nothing to measure"
+
+
+def _closed(found: Facts) -> str:
+    return f"{found['outcome']}; version {found.get('version')} serves"
+
+
+def _trained(found: Facts) -> str:
+    return f"version {found['version']} is champion, test NDCG@20 {found['test/ndcg@20']:.4f}"
 
 
 def _words(facts: Facts) -> str:
     """The plain values of a step's answer on one line; tables and lists have their own page."""
-    plain = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in facts.items() if not isinstance(v, dict | list)}
+    plain = {k: _plain(k, v) for k, v in facts.items() if v is not None and not isinstance(v, dict | list)}
     return ", ".join(f"{key} {value}" for key, value in plain.items()) or "done"
+
+
+def _plain(key: str, value: object) -> str:
+    if isinstance(value, int | float) and key == "seconds":
+        return duration(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

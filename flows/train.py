@@ -9,11 +9,12 @@ from typing import Any
 
 from prefect import flow
 
-from flows import main, tasks, use_workspace
+from flows import main, notices, tasks, use_workspace
+from flows.runs import dated
 from tru.workspace import Workspace
 
 
-@flow(name="train", persist_result=False)
+@flow(name="train", flow_run_name=dated("train"), persist_result=False)
 def train(workspace: str | None = None) -> dict[str, Any]:
     """Reproduce the training stages, measure the model, register it and make it the champion.
 
@@ -23,7 +24,9 @@ def train(workspace: str | None = None) -> dict[str, Any]:
     Raises:
         TruError: the data, the training or the registry refuses; the message says what a person has to do.
     """
-    return dict(tasks.train(str(Workspace.find(workspace).root)))
+    found = dict(tasks.train(str(Workspace.find(workspace).root)))
+    notices.name(f"train version {found['version']}")
+    return found
 
 
 def run(ws: Workspace) -> dict[str, Any]:

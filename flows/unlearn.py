@@ -11,6 +11,7 @@ from prefect import State, flow
 from prefect.states import Completed
 
 from flows import approval, main, tasks, use_workspace
+from flows.runs import dated
 from tru import night
 from tru.errors import ReleaseError
 from tru.night.approval import is_released
@@ -20,7 +21,7 @@ NEITHER = "neither the unlearned nor the retrained model passed the gate"
 UNAPPROVED = "its candidate passed the gate, but has no approval"
 
 
-@flow(name="unlearn-nightly", persist_result=False)
+@flow(name="unlearn-nightly", flow_run_name=dated("nightly"), persist_result=False)
 def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict[str, Any]]:
     """Forget what is due: one batch, from the claim to the close and the erasure. What a crash left is finished first.
 

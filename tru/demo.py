@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from tru.data.interactions import load_dataset
 from tru.data.synthetic import generate
 from tru.errors import WorkspaceError
 from tru.init import create
+from tru.prose import duration
 from tru.settings import load_settings
 from tru.workspace import Workspace
 
@@ -195,7 +198,7 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
     table.add_row("membership AUC", *(f"{row['membership_auc']:.4f}" for row in models.values()))
     seconds = facts["evaluate"]["seconds"]
     took = {"original": seconds["train"], "unlearned": seconds["unlearn"], "retrained": seconds["retrain"]}
-    table.add_row("seconds", *(f"{took[name]:.2f}" for name in models))
+    table.add_row("time", *(duration(took[name]) for name in models))
     console.print(table)
     console.print(
         f"data md5   {facts['data_md5_before']}", f"        -> {facts['data_md5_after']}", sep="\n", highlight=False
@@ -210,13 +213,32 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
         words = f"{count} objects of older data and models; nothing left in the {searched} stores searched"
         console.print(f"erased     {words}", soft_wrap=True, highlight=False)
         console.print(f"certified  {len(issued(ws))} requests", highlight=False)
-    console.print(_NEXT.format(folder=ws.root.name), highlight=False, soft_wrap=True)
+    console.print(_what_next(ws, batch.id), highlight=False, soft_wrap=True)
 
 
-_NEXT = """
-Open the pages (from this checkout, with .venv/bin on the PATH):
-  tru up --workspace {folder}      Prefect's page, MLflow's page, the nightly schedule
-  tru down --workspace {folder}    stops exactly these
-  tru status --workspace {folder}
-  tru certificate list --workspace {folder}
-  cd {folder} && mlflow models serve -m models:/tru-recommender@champion --env-manager local"""
+def _what_next(ws: Workspace, batch: str) -> str:
+    """Where to look, and commands that work wherever they are pasted, whatever is on the PATH."""
+    from tru.certificates import issued
+
+    tru, mlflow = (_command(name) for name in ("tru", "mlflow"))
+    here = f"--workspace {shlex.quote(str(ws.root))}"
+    lines = ["", "The report of the night, for any browser:", f"  {ws.state / 'reports' / f'{batch}.html'}"]
+    if files := issued(ws):
+        shown = shlex.quote(str(files[0]))
+        lines += [f"A certificate, one of {len(files)}:", f"  {tru} certificate show {shown} {here}"]
+    lines += [
+        "What the workspace stands at; Prefect's page, MLflow's page and the nightly schedule; an end to these:",
+        *(f"  {tru} {command} {here}" for command in ("status", "up", "down")),
+        "The champion over HTTP:",
+        # `tru up` looks for free ports from 5000 to 5099.
+        f"  (cd {shlex.quote(str(ws.root))} && {mlflow} models serve -m models:/tru-recommender@champion "
+        "--env-manager local --port 5100)",
+    ]
+    return "\n".join(lines)
+
+
+def _command(name: str) -> str:
+    """How to call a program of this environment: by name if that is the one that the shell would take."""
+    program = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    return name if found and Path(found).absolute() == program else shlex.quote(str(program))

@@ -1,6 +1,5 @@
 import base64
 import json
-import logging
 import os
 import random
 import re
@@ -18,7 +17,7 @@ from securesystemslib.signer import SSlibKey
 from tests import certified
 from tests.certified import REQUEST
 from tests.patience import HANG
-from tru.certificates import DEVELOPMENT_WARNING, issue, issued, place, verify
+from tru.certificates import issue, issued, place, verify
 from tru.certificates.envelope import LARGEST, opened, preauthenticated, sealed
 from tru.certificates.keys import KEY_VARIABLE, PASSWORD_VARIABLE, new_key, rotate, signing_key, trusted
 from tru.certificates.statement import statement
@@ -183,19 +182,10 @@ def test_nothing_is_written_without_a_usable_key(own, monkeypatch):
     assert issued(own) == []
 
 
-def test_the_development_key_is_said_in_the_statement_and_warned_of_each_time(ws, caplog):
-    with caplog.at_level(logging.WARNING, logger="tru.certificates"):
-        file = issue(ws, certified.facts())
-        issue(ws, certified.facts())
-    assert [record.getMessage() for record in caplog.records] == [DEVELOPMENT_WARNING] * 2
+def test_the_development_key_is_said_in_the_statement(ws):
+    file = issue(ws, certified.facts())
     payload = json.loads(base64.b64decode(json.loads(file.read_bytes())["payload"]))
     assert payload["predicate"]["key"] == "development"
-
-
-def test_a_key_of_ones_own_is_not_warned_of(own, caplog):
-    with caplog.at_level(logging.WARNING):
-        issue(own, certified.facts())
-    assert caplog.records == []
 
 
 def test_old_certificates_verify_after_a_rotation(ws, tmp_path, monkeypatch):

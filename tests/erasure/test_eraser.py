@@ -1,6 +1,7 @@
 """The erasure from end to end, on a tiny workspace that had a real night."""
 
 import json
+import logging
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from tests.workspaces import change, file_requests, subjects, whole_night
 from tru import certificates
+from tru.certificates.keys import KEY_VARIABLE, new_key
 from tru.champion import eligible
 from tru.data.interactions import load_dataset
 from tru.erasure import eraser
@@ -87,6 +89,23 @@ def test_every_fulfilled_request_gets_a_certificate_that_names_nobody(promoted):
         assert facts.batch == batch and facts.data["before"] != facts.data["after"]
         assert {"received", "cut", "unlearned", "gated", "promoted", "erased"} <= facts.times.keys()
         assert not [name for name in names(traces) if name in file.read_text()]
+
+
+def test_the_development_key_is_warned_of_once_however_many_certificates_it_signs(promoted, caplog):
+    ws, _, _ = promoted
+    with caplog.at_level(logging.WARNING, logger="tru"):
+        found = eraser.erase(ws)
+    warned = [record.getMessage() for record in caplog.records]
+    assert found["certificates"] == 5 and warned == [certificates.DEVELOPMENT_WARNING]
+
+
+def test_a_key_of_ones_own_is_not_warned_of(promoted, caplog, tmp_path, monkeypatch):
+    ws, _, _ = promoted
+    new_key(tmp_path / "key.pem")
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "key.pem"))
+    with caplog.at_level(logging.WARNING, logger="tru"):
+        eraser.erase(ws)
+    assert caplog.records == []
 
 
 def test_it_is_on_record_and_the_traces_are_gone(promoted):

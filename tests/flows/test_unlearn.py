@@ -4,6 +4,7 @@ Their own work is tested in tests/test_night.py and from end to end.
 """
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -56,6 +57,7 @@ class Script:
 
     def __init__(self, gate="pass", retrain="pass"):
         self.calls = []
+        self.told = {}
         self.errors = {}
         self.answers = {
             "claim": "batch-1",
@@ -67,6 +69,8 @@ class Script:
             "retrain": self._verdict(retrain),
             "promote": "7",
             "close": {"outcome": "unlearned"},
+            "labels": ["batch-1", "users", "pass"],
+            "note_run": None,
             "hold": {"outcome": "held", "reasons": ["a reason"]},
         }
 
@@ -88,11 +92,16 @@ class Script:
             "fault": None if passed else "utility",
             "words": "test/ndcg@20 0.1235",
         }
+        exact = {
+            **row,
+            **{"name": "deleted users in the model", "group": None, "value": 0.0, "low": 0.0, "high": 0.0},
+            **{"passed": True, "fault": None, "words": "deleted users in the model: none"},
+        }
         return {
             "verdict": verdict,
             "mode": "licensed",
             "reasons": [] if passed else ["ndcg@20 0.81 of retrained, needs 0.99"],
-            "table": [row, {**row, "judged": False}],
+            "table": [exact, row, {**row, "judged": False, "passed": True}],
             "cost": {"expected_seconds": 7200, "budget_seconds": 1800, "words": "Retraining takes two hours."},
             "licences": ["licence/users"],
             "drift": {"nights": 3, "forgotten_share": 0.0123, "distance": 0.2},
@@ -100,9 +109,9 @@ class Script:
         }
 
     def step(self, name):
-        def work(ws, batch=None, reason=None):
-            self.calls.append(name)
-            self.reason = reason
+        def work(ws, batch=None, more=None):
+            self.calls += [name] if name not in ("labels", "note_run") else []  # no steps, only what is told of them
+            self.told[name] = more
             if self.errors.get(name):
                 raise self.errors[name].pop(0)
             return self.answers[name]
@@ -123,7 +132,8 @@ def play(monkeypatch, workspace):
     def played(script):
         for name in script.answers:
             monkeypatch.setattr(night, name, script.step(name))
-            monkeypatch.setattr(tasks, name, getattr(tasks, name).with_options(retry_delay_seconds=0))
+            if step := getattr(tasks, name, None):
+                monkeypatch.setattr(tasks, name, step.with_options(retry_delay_seconds=0))
         monkeypatch.setattr(night, "open_lease", script.open_lease)
         return unlearn_nightly(workspace=str(workspace.root), return_state=True)
 
@@ -147,26 +157,55 @@ def test_the_verdict_is_on_the_prefect_page(play):
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id={"any_": [run_id]}))
     shown = {artifact.key: artifact.data for artifact in artifacts}
-    judged, unjudged = json.loads(shown["verdict"])
-    assert judged == {
-        "name": "test/ndcg@20",
-        "group": "users",
-        "value": "0.1235",
-        "reference": "nan",
-        "difference": "-0.1000",
-        "interval": "-0.2000 to 0.0000",
-        "low": None,
-        "high": None,
-        "margin": "0.0300",
-        "n": 40,
-        "judgement": "refused: utility. test/ndcg@20 0.1235",
-    }
-    assert unjudged["judgement"] == "not judged. test/ndcg@20 0.1235"
+    exact, judged, unjudged = json.loads(shown["verdict"])
+    assert list(judged) == ["judgement", "measured", "on", "new model", "reference", "allowed"]
+    assert list(judged.values()) == ["refused: worse for those who stay", "test/ndcg@20", "users", "0.1235", "—", "—"]
+    assert list(exact.values()) == ["passed", "deleted users in the model", "", "0", "", "none"]
+    assert unjudged["judgement"] == "not judged"
     words = shown["verdict-reasons"]
     assert "needs 0.99" in words and "mode `licensed`" in words and "Retraining takes two hours." in words
     assert "licence/users" in words and "3 nights unlearned, 1.2% of the trained pairs forgotten" in words
-    assert "5 users are too few" in words
-    assert "every margin is kept" in shown["verdict-retrained-reasons"]
+    assert "5 users are too few" in words and "- not judged. test/ndcg@20 0.1235" in words
+    assert "pass, 2 of 2 checks, 1 not judged" in shown["verdict-retrained-reasons"]
+
+
+def test_the_run_is_named_after_its_batch_and_tagged_with_what_came_of_it(play):
+    script = Script()
+    run_id = play(script).state_details.flow_run_id
+
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(run_id)
+    assert found.name == "batch-1" and set(found.tags) == {"batch-1", "users", "pass"}
+    assert script.told["note_run"] == str(run_id)
+
+
+def test_a_run_with_nothing_to_do_is_named_by_its_day(workspace):
+    state = unlearn_nightly(workspace=str(workspace.root), return_state=True)
+
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_run(state.state_details.flow_run_id)
+    assert re.fullmatch(r"nightly \d{4}-\d\d-\d\d \d\d:\d\d", found.name) and found.tags == []
+
+
+def test_a_page_that_cannot_be_told_stops_nothing(play, caplog):
+    script = Script()
+    script.errors["labels"] = [RequestError("u-somebody is not the open batch")] * 9
+    script.errors["note_run"] = [KeyError("u-somebody")]
+    assert play(script).is_completed()
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "the run could not be noted with its batch (KeyError)" in said
+    assert "the run could not be named (RequestError)" in said and "u-somebody" not in str(said)
+
+
+def test_each_step_says_once_in_a_short_line_how_it_ended(play, caplog):
+    play(Script(gate="fail"))
+    said = [record.message for record in caplog.records if record.name == "prefect.task_runs"]
+    steps = ["deadlines", "claim", "cut", "check", "unlearn", "evaluate", "gate", "retrain", "promote"]
+    assert [line.partition(":")[0] for line in said] == [*steps, "close", "erase"]
+    assert all(len(line) < 200 for line in said)
+    told = dict(line.split(": ", 1) for line in said)
+    assert told["gate"].startswith("fail, 1 of 2 checks, 1 not judged; refused: test/ndcg@20")
+    assert told["check"].startswith("all 9 expectations met (") and told["unlearn"].startswith("by tru in 0.2 s (")
 
 
 def test_a_no_of_the_gate_leads_to_the_retrained_model(play):
@@ -194,7 +233,7 @@ def test_without_a_persons_yes_the_batch_is_held(play, monkeypatch):
     state = play(script)
 
     assert state.is_failed()
-    assert script.calls[6:] == ["gate", "hold"] and script.reason == "a person declined it: too early"
+    assert script.calls[6:] == ["gate", "hold"] and script.told["hold"] == "a person declined it: too early"
     assert "has no approval (a person declined it: too early)" in state.message
 
 

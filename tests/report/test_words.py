@@ -21,7 +21,7 @@ def test_numbers():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.28, "0.28 s"), (0, "0.00 s"), (42, "42.0 s"), (262, "4.4 min"), (7200, "2.0 h")]
+    ("seconds", "said"), [(0.28, "0.3 s"), (0, "under 0.1 s"), (42, "42 s"), (262, "4 min 22 s"), (7200, "2 h")]
 )
 def test_durations(seconds, said):
     assert words.duration(seconds) == said

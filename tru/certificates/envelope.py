@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tru.certificates.files import write_once
-from tru.certificates.keys import DEVELOPMENT_WARNING, PublicKey, SigningKey, signing_key, trusted
+from tru.certificates.keys import PublicKey, SigningKey, signing_key, trusted
 from tru.certificates.statement import Facts, canonical, read_statement, refuse_identifiers, statement
 from tru.errors import CertificateError
 from tru.workspace import Workspace
@@ -25,8 +24,6 @@ from tru.workspace import Workspace
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 LARGEST = 8 * 2**20
 """Bytes. A certificate has some ten thousand; nobody is to fill the memory of whoever checks one."""
-
-_log = logging.getLogger(__name__)
 
 
 class Opened(NamedTuple):
@@ -77,8 +74,7 @@ def issue(ws: Workspace, facts: Facts, *, never: Collection[str] = (), at: datet
         refuse_identifiers(whole, never)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_once(file, sealed(statement(whole), key), 0o644)
-    if _kept(ws, file, facts.request).key == "development":
-        _log.warning(DEVELOPMENT_WARNING)
+    _kept(ws, file, facts.request)
     return file
 
 

@@ -9,6 +9,7 @@ finished by running it again.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ from tru.settings import load_settings
 from tru.stages import write_json
 from tru.workspace import Workspace, only_one
 
+_log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 ALWAYS_OUT_OF_REACH = (
     "copies, backups and snapshots made outside of this workspace: whoever made them must delete them",
@@ -136,8 +138,7 @@ def _erased(ws: Workspace, found: Sequence[Pending], now: datetime, say: Say) ->
     mark, stay = _kept(ws, found, now)
     traces = _traces(ws, found)
     unreachable = _destroy(ws, mark, stay, traces, exports, say)
-    say("searching every store for what is left")
-    left = scan(ws, traces, progress=say)
+    left = scan(ws, traces, progress=lambda store: say(f"searching {store}"))
     _refuse_residue(left)
     said = {
         "destroyed": _tally(ws),
@@ -219,6 +220,8 @@ def _finish(ws: Workspace) -> int:
             certificates.issue(ws, facts, never=never)
             issued += 1
         drop(ws, one.batch)
+    if issued and certificates.signing_key(ws).kind == "development":
+        _log.warning(certificates.DEVELOPMENT_WARNING)
     return issued
 
 

@@ -2,6 +2,7 @@
 
 from tru.night.decisions import hold, release, retry
 from tru.night.first import train
+from tru.night.labels import labels, note_run
 from tru.night.steps import check, claim, close, cut, evaluate, gate, open_lease, promote, retrain, unlearn
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "evaluate",
     "gate",
     "hold",
+    "labels",
+    "note_run",
     "open_lease",
     "promote",
     "release",

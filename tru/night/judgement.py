@@ -20,6 +20,7 @@ from tru.evaluation.params import GateParams
 from tru.evaluation.report import changed_lists
 from tru.evaluation.verdict import Night, Verdict
 from tru.models.trained import TrainedModel
+from tru.prose import duration
 from tru.release.versions import DataVersions
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import Settings
@@ -65,8 +66,9 @@ def plan(ws: Workspace, champion: TrainedModel, forget: ForgetSet, settings: Set
     expected = None if one is None else round(params.baselines * float(one), 1)
     cheap = expected is None or expected <= params.budget_seconds
     mode = ("fresh" if cheap else "licensed") if params.mode == "auto" else params.mode
-    cost = "at an unknown cost" if expected is None else f"for about {expected:.0f} s"
-    words = f"Retraining {params.baselines} baselines {cost}, budget {params.budget_seconds:.0f} s: mode {mode}"
+    cost = "takes an unknown time" if expected is None else f"takes about {duration(expected)}"
+    budget = duration(params.budget_seconds)
+    words = f"Retraining {params.baselines} baselines {cost}; the budget is {budget}: mode {mode}"
     words += " (set by gate.mode)." if params.mode != "auto" else "."
     if mode == "fresh":
         return Plan(mode, words, expected, params.budget_seconds, [], [])

@@ -73,6 +73,10 @@ class Run:
         facts["times"] = {**self.facts.get("times", {}), step: datetime.now(UTC).isoformat(timespec="seconds")}
         self.batch = self.inbox.advance(self.id, self.owner, step, state, **facts)
 
+    def note(self, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+        """Keep something with the batch that is no step's result."""
+        self.batch = self.inbox.advance(self.id, self.owner, self.batch.step, None, **facts)
+
     def keep_before(self, md5: str) -> None:
         """Set the data before the cut and the known subjects aside, once; notes.json says that all of it is there."""
         if (self.folder / "notes.json").exists():

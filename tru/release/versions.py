@@ -27,6 +27,10 @@ from tru.workspace import Workspace
 
 T = TypeVar("T")
 
+# DVC prints its lines itself. Handed on as well, each would be printed a second time by whoever logs for this process.
+for _printing in ("dvc", "dvc_objects", "dvc_data"):
+    logging.getLogger(_printing).propagate = False
+
 # What a run may commit; anything else in the user's index or working tree is theirs.
 _COMMITTED = ("data.dvc", "dvc.lock", "metrics", ".gitignore", "artifacts/.gitignore")
 _INITIAL = (".dvc/.gitignore", ".dvc/config", ".dvcignore")

@@ -131,7 +131,7 @@ def _row(row: Mapping[str, Any], models: Mapping[str, Any]) -> Row:
         reference=decimal(row.get("reference") if alone else None),
         difference=signed(row.get("difference")),
         interval=f"{signed(ends[0])} to {signed(ends[1])}" if ends else "",
-        allowed=_allowed(row),
+        allowed=allowed(row),
         n=count(row["n"]) if row.get("n") else "",
         strip=_strip(row),
         result=result(row),
@@ -188,7 +188,8 @@ def result(row: Mapping[str, Any]) -> Result:
     return "passed" if row.get("judged", True) else "not judged"
 
 
-def _allowed(row: Mapping[str, Any]) -> str:
+def allowed(row: Mapping[str, Any]) -> str:
+    """The range in which a value had to be; a dash where none was set."""
     low, high = finite(row.get("low")), finite(row.get("high"))
     if not row.get("judged", True) or (low is None and high is None):
         return MISSING

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tru import prose
+
 MISSING = "—"
 
 # Singular and plural of what a batch can forget.
@@ -111,17 +113,9 @@ def percent(value: object) -> str:
 
 
 def duration(seconds: object) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
+    """How long something took, as a person says it; a dash where nobody knows."""
     number = finite(seconds)
-    if number is None:
-        return MISSING
-    if number < 1:
-        return f"{number:.2f} s"
-    if number < 60:
-        return f"{number:.1f} s"
-    if number < 5400:
-        return f"{number / 60:.1f} min"
-    return f"{number / 3600:.1f} h"
+    return MISSING if number is None else prose.duration(number)
 
 
 def several(number: int, one: str, many: str) -> str:
