@@ -112,7 +112,7 @@ def test_missing_numbers_are_dashes():
 def test_models_side_by_side():
     side = side_by_side(nights.fresh().facts["evaluate"])
     assert side.models == ["original", "unlearned", "retrained"] and len(side.rows) == 8
-    assert side.rows[-1][2] == ["10.7 s", "0.28 s", "7.1 s"]
+    assert side.rows[-1][2] == ["11 s", "0.3 s", "7.1 s"]
     licensed = side_by_side(nights.licensed().facts["evaluate"])
     assert licensed.models[-1] == "baseline" and licensed.rows[4][2] == ["0.4420", "0.0240", "—"]
 
