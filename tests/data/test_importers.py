@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import itertools
+import re
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -241,6 +245,235 @@ def test_bad_mmrec_input_is_named(mmrec, damage, message):
     damage(mmrec)
     with pytest.raises(DataError, match=message):
         import_dataset(mmrec)
+
+
+# what real exports look like
+
+
+def _inter(root, change):
+    """Rewrite the columns of the .inter file as text."""
+    frame = pd.read_csv(root / "baby.inter", sep="\t", dtype="str")
+    change(frame).to_csv(root / "baby.inter", sep="\t", index=False)
+
+
+@pytest.mark.parametrize("column", ["userID", "itemID"])
+def test_ids_that_became_floats_in_a_merge_are_those_people_know(mmrec, column):
+    before = import_dataset(mmrec)
+    _inter(mmrec, lambda frame: frame.assign(**{column: frame[column] + ".0"}))
+    ds = import_dataset(mmrec)
+    pd.testing.assert_frame_equal(ds.interactions, before.interactions)
+    assert len(ds.notes) == 1 and "stored as floats" in ds.notes[0] and before.notes == ()
+
+
+def test_nanoseconds_stay_exact_where_one_is_missing(mmrec):
+    times = [str(1_700_000_000_123_456_789 + k) for k in range(6)]
+    _inter(mmrec, lambda frame: frame.assign(timestamp=[*times[:4], None, times[5]]))
+    found = import_dataset(mmrec).interactions["timestamp"]
+    assert found.isna().tolist() == [False] * 4 + [True, False]
+    assert [str(time) for time in found.dropna()] == [*times[:4], times[5]]
+
+
+@pytest.mark.parametrize("far", ["100000000000000000000", "18446744073709551615", "1e20", "99999999999999999999.0"])
+def test_a_time_that_no_integer_holds_is_refused_by_its_line(mmrec, far):
+    _inter(mmrec, lambda frame: frame.assign(timestamp=["1", "2", "3", far, "5", "6"]))
+    with pytest.raises(DataError, match=r"baby\.inter, line 5: timestamp"):
+        import_dataset(mmrec)
+
+
+def test_a_split_published_as_three_files(mmrec):
+    whole = import_dataset(mmrec)
+    frame = pd.read_csv(mmrec / "baby.inter", sep="\t", dtype="str")
+    (mmrec / "baby.inter").unlink()
+    for code, word in enumerate(("train", "valid", "test")):
+        part = frame[frame["x_label"] == str(code)].drop(columns="x_label")
+        part.to_csv(mmrec / f"baby.{word}.inter", sep="\t", index=False)
+    ds = import_dataset(mmrec)
+    assert ds.summary() == whole.summary() and ds.name == "baby" and ds.split == "published"
+    line = "1\t3\t5.0\t104\n"  # it is in the test part as well
+    with (mmrec / "baby.train.inter").open("a") as file:
+        file.write(line)
+    with pytest.raises(DataError, match=r"baby\.test\.inter, line 2: this user and item are in an earlier line"):
+        import_dataset(mmrec)
+
+
+@pytest.mark.parametrize("form", ["shared", "mmrec", "folder"])
+def test_hidden_files_are_passed_over_whatever_their_ending(form, request):
+    root = request.getfixturevalue(form)
+    before = import_dataset(root).summary()
+    for path in list(root.iterdir()):
+        (root / f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    assert import_dataset(root).summary() == before
+
+
+def _as_parts(root, name, cuts):
+    """Replace a Parquet file by a folder of parts, cut at these rows, and an empty one."""
+    frame = pd.read_parquet(root / name)
+    (root / name).unlink()
+    (root / name).mkdir()
+    bounds = [0, *cuts, len(frame), len(frame)]
+    for k, (start, end) in enumerate(itertools.pairwise(bounds)):
+        frame.iloc[start:end].to_parquet(root / name / f"part-{k:05}-8a1c-c000.snappy.parquet")
+        (root / name / f".part-{k:05}-8a1c-c000.snappy.parquet.crc").write_bytes(b"crc")
+    (root / name / "_SUCCESS").touch()
+
+
+def test_every_table_may_be_a_folder_of_parts(shared):
+    pd.DataFrame({"item_id": range(N_ITEMS)}).to_parquet(shared / "items.parquet")
+    before = import_dataset(shared)
+    for name in ("interactions.parquet", "items.parquet", "audio_knn.parquet"):
+        _as_parts(shared, name, [1, 2])
+    ds = import_dataset(shared)
+    assert ds.summary() == before.summary()
+    pd.testing.assert_frame_equal(ds.interactions, before.interactions)
+    pd.testing.assert_frame_equal(ds.neighbours["audio"], before.neighbours["audio"])
+
+
+def test_a_fault_in_a_part_is_named_by_the_part(shared):
+    _as_parts(shared, "interactions.parquet", [2, 4])
+    part = next((shared / "interactions.parquet").glob("part-00001*"))
+    pd.read_parquet(part).assign(split=[0, 7]).astype({"split": "int8"}).to_parquet(part)
+    with pytest.raises(DataError, match=r"part-00001-8a1c-c000\.snappy\.parquet, row 2: unknown split code"):
+        import_dataset(shared)
+
+
+@pytest.mark.parametrize("index", [["user_id"], ["user_id", "item_id"], ["split"]])
+def test_columns_that_were_an_index_are_in_the_file(shared, index):
+    before = import_dataset(shared)
+    ROWS.set_index(index).to_parquet(shared / "interactions.parquet")
+    pd.testing.assert_frame_equal(import_dataset(shared).interactions, before.interactions)
+
+
+def test_items_that_were_a_counted_index_are_in_the_file(shared):
+    frame = pd.DataFrame({"title": list("abcdef")}, index=pd.RangeIndex(N_ITEMS, name="item_id"))
+    frame.to_parquet(shared / "items.parquet")
+    assert import_dataset(shared).items.tolist() == ["0", "1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint64", "str", "category"])
+def test_ids_of_any_type_are_the_same_ids_for_users_items_and_graphs(shared, kind):
+    before = import_dataset(shared)
+    pd.DataFrame({"item_id": np.arange(N_ITEMS)}).astype(kind).to_parquet(shared / "items.parquet")
+    ROWS.astype({"user_id": kind, "item_id": kind}).to_parquet(shared / "interactions.parquet")
+    GRAPH.astype({"item_id": kind, "neighbour_id": kind}).to_parquet(shared / "audio_knn.parquet")
+    ds = import_dataset(shared)
+    assert ds.items.tolist() == before.items.tolist()
+    pd.testing.assert_frame_equal(ds.interactions, before.interactions)
+    pd.testing.assert_frame_equal(ds.neighbours["audio"], before.neighbours["audio"])
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+@pytest.mark.parametrize("bad", ["a\nb", " a", "x" * 513])
+def test_ids_that_no_request_can_name_are_refused_in_every_form(shared, folder, column, bad):
+    names = np.array([*"abcde", bad])
+    frame = ROWS.assign(item_id=names[ROWS["item_id"]], user_id=names[ROWS["user_id"] + 2])
+    pd.DataFrame({"item_id": names}).to_parquet(shared / "items.parquet")
+    other = "user_id" if column == "item_id" else "item_id"
+    frame = frame.assign(**{other: ROWS[other].to_numpy() if other == "item_id" else ROWS[other].astype(str)})
+    if other == "item_id":
+        (shared / "items.parquet").unlink()
+    frame.to_parquet(shared / "interactions.parquet")
+    (shared / "audio_knn.parquet").unlink()
+    with pytest.raises(DataError, match=f"{column} (has|holds).*No request could name it"):
+        import_dataset(shared)
+    own = load_dataset(folder)
+    spoiled = own.interactions[column].iloc[0]
+    rows = own.interactions.replace({column: {spoiled: bad}})
+    items = np.where(own.items == spoiled, bad, own.items) if column == "item_id" else own.items
+    save_dataset(replace(own, interactions=rows, items=items), folder)
+    assert len(load_dataset(folder).interactions) == len(rows), "what is in a workspace is read as before"
+    with pytest.raises(DataError, match=f"{column} (has|holds).*No request could name it"):
+        import_dataset(folder)
+
+
+def test_what_was_stored_with_floats_for_ids_stays_and_it_is_said(folder):
+    own = load_dataset(folder)
+    users = {user: f"{k}.0" for k, user in enumerate(own.users.tolist())}
+    save_dataset(replace(own, interactions=own.interactions.replace({"user_id": users})), folder)
+    ds = import_dataset(folder)
+    assert set(ds.users) == set(users.values())
+    assert len(ds.notes) == 1 and "spelled as floats" in ds.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ([True, True, False, True, False, True], "split holds true and false"),
+        ([True, True, None, True, False, True], "split holds true and false"),
+        (["train", "train", "valid", "train", "test", "train"], "row 1: unknown split code"),
+        (["true"] * 6, "row 1: unknown split code"),
+        ([0, 0, 3, 0, 2, 0], "row 3: unknown split code"),
+        ([0, 0, -1, 0, 2, 0], "row 3: unknown split code"),
+        ([0, 0, None, 0, 2, 0], "row 3: unknown split code, or none"),
+        ([0.0, 0.0, 0.5, 0.0, 2.0, 0.0], "row 3: unknown split code"),
+        ([None] * 6, "row 1: unknown split code"),
+    ],
+)
+def test_a_split_column_of_another_meaning_is_refused(shared, split, message):
+    ROWS.assign(split=pd.Series(split)).to_parquet(shared / "interactions.parquet")
+    with pytest.raises(DataError, match=message):
+        import_dataset(shared)
+
+
+@pytest.mark.parametrize("kind", ["float64", "str", "uint8", "Int64"])
+def test_split_codes_of_other_types_are_the_same_codes(shared, kind):
+    before = import_dataset(shared)
+    ROWS.astype({"split": kind}).to_parquet(shared / "interactions.parquet")
+    pd.testing.assert_frame_equal(import_dataset(shared).interactions, before.interactions)
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("mmrec", "audio_feat.npz"),
+        ("mmrec", "audio_feat.npy.gz"),
+        ("mmrec", "audio_feat.pt"),
+        ("mmrec", "audio_feat.NPY"),
+        ("mmrec", "audio_features.npy"),
+        ("mmrec", "Audio_Feat.npy"),
+        ("mmrec", "audio_feat.npy.part"),
+        ("shared", "text.npz"),
+        ("shared", "text.npy.gz"),
+        ("shared", "text.pt"),
+        ("shared", "text.NPY"),
+        ("shared", "text.h5"),
+        ("shared", "text_feat.safetensors"),
+    ],
+)
+def test_features_in_a_form_that_is_not_read_are_not_dropped_in_silence(form, name, request):
+    root = request.getfixturevalue(form)
+    (root / name).write_bytes(b"features")
+    with pytest.raises(DataError, match=f"{re.escape(name)} would not be read"):
+        import_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("mmrec", "image_feat.npz"),
+        ("mmrec", "user_graph_dict.npy"),
+        ("mmrec", "mm_adj_freedomdsp_10_1.pt"),
+        ("shared", "image.npz"),
+        ("shared", "users.parquet"),
+        ("shared", "image_feat.parquet"),
+    ],
+)
+def test_other_files_that_could_be_features_are_named(form, name, request):
+    root = request.getfixturevalue(form)
+    before = import_dataset(root)
+    (root / name).write_bytes(b"something")
+    (root / "README.md").write_text("nothing of the kind")
+    ds = import_dataset(root)
+    assert ds.summary() == before.summary()
+    (note,) = ds.notes
+    assert f"not read: {name}." in note
+
+
+@pytest.mark.parametrize("kind", ["parquet", "folder of parts"])
+def test_the_table_itself_is_not_the_data_set(shared, kind):
+    if kind != "parquet":
+        _as_parts(shared, "interactions.parquet", [2])
+    with pytest.raises(DataError, match=r"is a table of the data set\. Name the folder that holds it"):
+        import_dataset(shared / "interactions.parquet")
 
 
 def test_what_is_no_data_set_says_what_would_be(tmp_path):

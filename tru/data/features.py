@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tru.data.tables import Where, read_matrix, to_ids
+from tru.data.ids import to_ids
+from tru.data.tables import Where, check_modality_name, read_matrix, visible
 from tru.errors import DataError
 
 # Published cosines are rounded (float32, degree normalisation undone), so they may pass 1 by a little.
 COSINE_SLACK = 1e-3
+ARRAYS = re.compile(r"\.(np[yz]|pt|pth|pkl|pickle|h5|hdf5|mat|safetensors|feather|arrow|parquet)\b", re.IGNORECASE)
+"""In the name of a file that may well hold features."""
+FEATURES = re.compile(r"_feat(ure)?s?(\.|$)", re.IGNORECASE)
+
+
+def load_matrices(folder: Path, ending: str, notes: list[str]) -> dict[str, np.ndarray]:
+    """Modality -> matrix, of all files of that ending.
+
+    Args:
+        folder: where they are.
+        ending: what follows the name of the modality, such as ``_feat.npy``.
+        notes: takes a sentence that names what looks like features and is not read, beside the modality that is.
+
+    Raises:
+        DataError: none at all, one that is no matrix, or features of a modality in a form that is not read.
+    """
+    names = {check_modality_name(path.name.removesuffix(ending), path): path for path in visible(folder, f"*{ending}")}
+    left = [path for path in visible(folder) if path not in names.values() and _may_be_features(path, ending)]
+    for path in left:
+        modality = FEATURES.split(path.name)[0].partition(".")[0]
+        is_known = any(modality.lower() == name.lower() for name in names)
+        if not is_known and (ending == ".npy" or FEATURES.search(path.name)) and path.suffix != ".parquet":
+            raise DataError(
+                f"{path} would not be read: features are in <modality>{ending}, one row per item. Save it so, or move "
+                "it elsewhere."
+            )
+    if left:
+        notes.append(
+            f"{folder}: not read: {', '.join(path.name for path in left)}. Features are in <modality>{ending}."
+        )
+    if not names:
+        raise DataError(f"{folder} has no feature matrix (<modality>{ending}). A multimodal recommender needs one.")
+    return {name: load_matrix(path) for name, path in names.items()}
+
+
+def _may_be_features(path: Path, ending: str) -> bool:
+    """Whether somebody could take it for features; not the tables that are read as something else."""
+    tables = ("interactions.parquet", "items.parquet")
+    if path.name in tables or path.name.endswith("_knn.parquet"):
+        return False
+    return ARRAYS.search(path.name) is not None or FEATURES.search(path.name) is not None
 
 
 def load_matrix(path: Path) -> np.ndarray:
@@ -21,7 +64,10 @@ def load_matrix(path: Path) -> np.ndarray:
         DataError: unreadable, not a matrix of numbers, without rows or columns, or a value that is not finite.
     """
     matrix = read_matrix(path)
-    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+    if matrix.dtype.kind not in "fiu":
+        what = "bfloat16 or another type that numpy does not know" if matrix.dtype.kind == "V" else str(matrix.dtype)
+        raise DataError(f"{path} holds {what}; need a matrix of numbers. Save it as float16 or float32.")
+    if matrix.ndim != 2:
         raise DataError(f"{path} holds {matrix.ndim}-d {matrix.dtype}; need a matrix of numbers, one row per item.")
     if 0 in matrix.shape:
         raise DataError(f"{path} is empty, of shape {matrix.shape}. Give it one row per item, or drop the modality.")

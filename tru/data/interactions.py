@@ -21,12 +21,17 @@ import pandas as pd
 import pyarrow as pa
 
 from tru.data.features import check_matrices, clean_neighbours, load_matrix
+from tru.data.ids import to_ids
+from tru.data.parquet import read_table, write_table
 from tru.data.swap import recover, replace_folder
-from tru.data.tables import Where, check_modality_name, read_table, to_ids, write_matrix, write_table
+from tru.data.tables import Where, check_modality_name, visible, write_matrix
+from tru.data.timestamps import to_timestamps
 from tru.errors import DataError
 
 TRAIN, VAL, TEST = 0, 1, 2
 SPLITS = {TRAIN: "train", VAL: "val", TEST: "test"}
+CODES = {str(code): code for code in SPLITS} | {f"{code}.0": code for code in SPLITS}
+NEIGHBOURS = ["item_id", "neighbour_id", "cosine"]
 META = ("name", "modalities", "split", "source")
 
 
@@ -92,7 +97,7 @@ def clean_interactions(frame: pd.DataFrame, where: Where) -> pd.DataFrame:
     clean = pd.DataFrame({name: to_ids(frame[name], where, name) for name in ("user_id", "item_id")})
     clean["split"] = _split_codes(frame["split"], where)
     if "timestamp" in frame.columns and frame["timestamp"].notna().any():
-        clean["timestamp"] = _timestamps(frame["timestamp"], where)
+        clean["timestamp"] = to_timestamps(frame["timestamp"], where)
     clean = clean.reset_index(drop=True)
     twice = clean.duplicated(["user_id", "item_id"])
     if twice.any():
@@ -103,23 +108,15 @@ def clean_interactions(frame: pd.DataFrame, where: Where) -> pd.DataFrame:
 
 
 def _split_codes(values: pd.Series, where: Where) -> pd.Series:
-    """Split codes as int8."""
-    codes = pd.to_numeric(values, errors="coerce")
-    unknown = ~codes.isin(list(SPLITS)).to_numpy(dtype=bool)
+    """Split codes as int8. True and false are none: which of three they mean, nobody knows."""
+    use = "Use 0 (train), 1 (val) or 2 (test) in every"
+    if pd.api.types.is_bool_dtype(values.dtype) or any(isinstance(value, bool | np.bool_) for value in values.unique()):
+        raise DataError(f"{where.file}: split holds true and false, not a split code. {use} {where.unit}.")
+    codes = values.astype(str).map(CODES)
+    unknown = codes.isna().to_numpy(dtype=bool)
     if unknown.any():
-        raise DataError(f"{where.at(unknown)}: unknown split code. Use 0 (train), 1 (val) or 2 (test).")
+        raise DataError(f"{where.at(unknown)}: unknown split code, or none. {use} {where.unit}.")
     return codes.astype("int8")
-
-
-def _timestamps(values: pd.Series, where: Where) -> pd.Series:
-    """Timestamps as nullable int64."""
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        raise DataError(f"{where.file}: timestamp holds dates. Store whole numbers (seconds), or drop the column.")
-    numbers = pd.to_numeric(values, errors="coerce")
-    bad = (numbers.isna() & values.notna()) | (numbers.fillna(0) % 1 != 0)
-    if bad.any():
-        raise DataError(f"{where.at(bad)}: timestamp is not a whole number. Correct it, or drop the column.")
-    return numbers.astype("Int64")
 
 
 def check_items(frame: pd.DataFrame, items: np.ndarray, where: Where) -> None:
@@ -157,13 +154,13 @@ def load_dataset(folder: Path) -> Dataset:
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist. Make it with `tru data generate` or `tru data import PATH`.")
     meta = _read_meta(folder / "dataset.json")
-    table = read_table(folder / "items.parquet", ["item_id", *(f"has_{m}" for m in meta["modalities"])])
+    table, _ = read_table(folder / "items.parquet", ["item_id", *(f"has_{m}" for m in meta["modalities"])])
     items = clean_items(table["item_id"], Where(folder / "items.parquet"))
     features = {m: load_matrix(folder / f"{m}.npy") for m in meta["modalities"]}
     present = {m: _flags(table[f"has_{m}"], Where(folder / "items.parquet")) for m in meta["modalities"]}
     check_matrices(features, present, len(items), folder)
-    where = Where(folder / "interactions.parquet")
-    frame = clean_interactions(read_table(folder / "interactions.parquet", ["user_id", "item_id", "split"]), where)
+    frame, where = read_table(folder / "interactions.parquet", ["user_id", "item_id", "split"], ["timestamp"])
+    frame = clean_interactions(frame, where)
     check_items(frame, items, where)
     graphs = [m for m in meta["modalities"] if (folder / f"{m}_knn.parquet").exists()]
     neighbours = {m: load_neighbours(folder / f"{m}_knn.parquet", items[present[m]]) for m in graphs}
@@ -177,7 +174,8 @@ def load_neighbours(path: Path, items: np.ndarray) -> pd.DataFrame:
     Raises:
         DataError: unreadable, a missing column, an unknown item, a pair twice, or a cosine out of range.
     """
-    return clean_neighbours(read_table(path, ["item_id", "neighbour_id", "cosine"]), items, Where(path))
+    table, where = read_table(path, NEIGHBOURS)
+    return clean_neighbours(table, items, where)
 
 
 def _flags(values: pd.Series, where: Where) -> np.ndarray:
@@ -208,7 +206,7 @@ def _check_files(folder: Path, modalities: list[str]) -> None:
     """Refuse files that belong to nothing: they would be versioned with the data and escape every deletion."""
     known = {"interactions.parquet", "items.parquet", "dataset.json"}
     known |= {f"{m}{ending}" for m in modalities for ending in (".npy", "_knn.parquet")}
-    strange = [path for path in sorted(folder.iterdir()) if path.name not in known and not path.name.startswith(".")]
+    strange = [path for path in visible(folder) if path.name not in known]
     if strange:
         raise DataError(f"{strange[0]} is not part of the data set and no deletion would reach it. Move it elsewhere.")
 

@@ -11,7 +11,6 @@ judge first, so what they take in is queued at once.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,12 +19,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from tru import identifiers
 from tru.errors import RequestError
 from tru.params import Params
 
 # GDPR Art. 12(3) gives one month; 30 days is the shortest month that is always safe to promise.
 MONTH = timedelta(days=30)
-LONGEST_ID = 512
+LONGEST_ID = identifiers.LONGEST
 
 RequestOutcome = Literal["unlearned", "retrained", "not found"]
 BatchOutcome = Literal["unlearned", "retrained", "not found", "held"]
@@ -136,10 +136,8 @@ def _clean(key: str, value: object) -> str:
     text = value.strip()
     if not text:
         raise RequestError(f"The {key} is empty; give the identifier used in interactions.parquet.")
-    if len(text) > LONGEST_ID:
-        raise RequestError(f"The {key} has {len(text)} characters; at most {LONGEST_ID} are taken.")
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
-        raise RequestError(f"The {key} holds a control character or broken text; check the encoding (UTF-8).")
+    if fault := identifiers.fault(text):
+        raise RequestError(f"The {key} {fault}.")
     return text
 
 
