@@ -78,6 +78,26 @@ class InboxContract:
         with pytest.raises(RequestError, match="time zone"):
             inbox.add("user", user="v", received=datetime(2026, 11, 1))
 
+    def test_requests_are_found_again_by_the_case_numbers_they_were_filed_under(self, inbox):
+        named = [Subject.of(user="u1"), Subject.of(user="u2"), Subject.of(item="i1")]
+        first, second, third = inbox.add_all(named, references=[" case/7 ", "case/7", None])
+        assert list(inbox.filed_under("case/7")) == [first.request, second.request]
+        assert list(inbox.filed_under("case/8")) == []
+        # Somebody else files the same subject under a number of theirs; each number leads to the one request.
+        again = inbox.add_all([Subject.of(item="i1"), Subject.of(user="u1")], references=["B-1", "case/7"])
+        assert not any(receipt.added for receipt in again)
+        assert list(inbox.filed_under("B-1")) == [third.request]
+        assert list(inbox.filed_under("case/7")) == [first.request, second.request]
+        # Also when it has ended.
+        inbox.withdraw(second.request.id)
+        assert [request.state for request in inbox.filed_under("case/7")] == ["queued", "withdrawn"]
+
+    @pytest.mark.parametrize("wrong", ["", " ", "x" * 129, "two\nlines", "a\x00b", 7])
+    def test_a_case_number_is_a_line_of_text(self, inbox, wrong):
+        with pytest.raises(RequestError, match="case number") as caught:
+            inbox.add_all([Subject.of(user="u1")], references=[wrong])
+        assert "lines" not in str(caught.value) and list(inbox.list()) == []
+
     def test_each_request_has_its_own_time_of_receipt(self, inbox):
         named = [Subject.of(user=name) for name in "abc"]
         days = [NIGHT - timedelta(days=40), None, NIGHT - timedelta(hours=1)]

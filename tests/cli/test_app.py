@@ -20,6 +20,9 @@ REPEATABLE = {
     ("requests", "list", "--state"),
     ("certificate", "show", "--key"),
     ("certificate", "verify", "--key"),
+    ("certificate", "show", "--ref"),
+    ("certificate", "verify", "--ref"),
+    ("certificate", "export", "--ref"),
 }
 
 

@@ -11,7 +11,7 @@ from tests import certified
 from tru.certificates import DEVELOPMENT_WARNING, issue, place, trusted, verify
 from tru.certificates.keys import KEY_VARIABLE, PASSWORD_VARIABLE, new_key, read_public
 from tru.cli.certificate import app
-from tru.errors import CertificateError, RequestError
+from tru.errors import CertificateError, CommandError, RequestError
 from tru.init import create
 from tru.requests.lifecycle import Subject
 from tru.requests.store import open_inbox
@@ -141,6 +141,85 @@ def test_show_says_what_was_not_checked_and_what_is_not_genuine(own, bare, tmp_p
     (bare / "other.json").write_text("{}")
     with pytest.raises(CertificateError, match="no certificate"):
         run("show", bare / "other.json", "--key", stranger)
+
+
+# -- by request, by batch, by case number -----------------------------------------------------------------------------
+
+
+def fulfilled(ws, count=2, reference=None):
+    """A closed batch whose requests have certificates, and one request that named nobody; the batch and the ids."""
+    inbox = open_inbox(ws)
+    subjects = [Subject.of(user=f"u-anna-{n}") for n in range(count + 1)]
+    ids = [r.request.id for r in inbox.add_all(subjects, references=[reference] * len(subjects))]
+    batch = inbox.claim(US).id
+    inbox.not_found(batch, US, [ids.pop()])
+    inbox.close(batch, US, "unlearned", "pass", {})
+    for id in ids:
+        issue(ws, certified.facts(request=id))
+    return batch, ids
+
+
+def test_show_and_verify_take_requests_and_batches(own, bare):
+    batch, ids = fulfilled(own)
+    done = run("show", ids[0], ws=own)
+    assert done.exit_code == 0 and f"request {ids[0]}" in done.output
+    assert json.loads(run("show", ids[0], "--json", ws=own).stdout)["facts"]["request"] == ids[0]
+    found = json.loads(run("show", batch, "--json", ws=own).stdout)
+    assert [one["facts"]["request"] for one in found] == ids and all(one["genuine"] for one in found)
+    done = run("show", batch, "--html", bare / "all.html", ws=own)
+    page = (bare / "all.html").read_text()
+    assert done.exit_code == 0 and page.count("<main>") == 2 and page.count("<html") == 1
+    assert "Certificates of erasure · 2 requests" in page
+    found = json.loads(run("verify", batch, ids[0], "--json", ws=own).stdout)
+    assert [one["request"] for one in found] == ids and all(one["genuine"] for one in found)
+
+
+def test_a_case_number_finds_certificates_and_is_not_repeated(own, bare):
+    fulfilled(own)
+    _, ids = fulfilled(own, reference="CASE 7/2026")
+    found = json.loads(run("verify", "--ref", "CASE 7/2026", "--json", ws=own).stdout)
+    assert [one["request"] for one in found] == ids  # without the one that named nobody
+    assert run("export", "--ref", "CASE 7/2026", ws=own).stdout == "certificates-of-several\n"
+    with pytest.raises(CertificateError, match="No request was filed") as caught:
+        run("verify", "--ref", "CASE 8/2026", ws=own)
+    assert "8/2026" not in str(caught.value)
+    open_inbox(own).add_all([Subject.of(user="u-bert")], references=["B-9"])
+    with pytest.raises(CertificateError, match="waits for the next night"):
+        run("export", "--ref", "B-9", ws=own)
+
+
+def test_something_must_be_named(own):
+    for command in ("show", "verify", "export"):
+        with pytest.raises(CommandError, match="Name a request, a batch or a file"):
+            run(command, ws=own)
+
+
+def test_the_certificates_of_a_batch_are_a_folder_that_can_be_checked_by_itself(own, bare):
+    batch, ids = fulfilled(own)
+    done = run("export", batch, ws=own)
+    folder = bare / f"certificates-{batch}"
+    assert done.stdout == f"certificates-{batch}\n"
+    assert {file.name for file in folder.iterdir()} == {
+        *(f"certificate-{id}.json" for id in ids),
+        "certificates.html",
+        "keys.pem",
+    }
+    files = sorted(folder.glob("*.json"))
+    assert run("verify", *files, "--key", folder / "keys.pem").exit_code == 0
+    assert (folder / "certificates.html").read_text().count("Signature checked: genuine") == 2
+    (folder / "notes.txt").write_text("mine")
+    assert json.loads(run("export", batch, "--to", folder, "--json", ws=own).stdout)["requests"] == ids
+    assert (folder / "notes.txt").read_text() == "mine"
+    one = run("export", ids[0], "--to", folder, ws=own)
+    assert one.stdout == f"{folder}\n" and (folder / f"certificate-{ids[0]}.json").exists()
+
+
+def test_a_batch_is_handed_out_whole_or_not_at_all(own, bare):
+    batch, ids = fulfilled(own)
+    place(own, ids[1]).unlink()
+    with pytest.raises(CertificateError, match=r"1 of 2 requests have no certificate\. req-.* `tru erase`"):
+        run("export", batch, ws=own)
+    assert not (bare / f"certificates-{batch}").exists()
 
 
 # -- export ------------------------------------------------------------------------------------------------------------

@@ -116,6 +116,25 @@ def test_rows_of_json_lines_are_lines(tmp_path):
     assert [filing.row for filing in read_requests(path)] == [2, 4]
 
 
+# case numbers
+
+
+@pytest.mark.parametrize("column", ["ref", "Reference", "case", "case_number"])
+def test_a_row_has_the_case_number_of_whoever_sends_it(tmp_path, column):
+    inbox = MemoryInbox()
+    import_requests(inbox, write(tmp_path, "r.csv", f"user,{column}\nu1,C-1\nu2,\nu3,C-1\n"))
+    assert [request.user for request in inbox.filed_under("C-1")] == ["u1", "u3"]
+    import_requests(inbox, write(tmp_path, "r.json", json.dumps([{"item": "i1", column: 17}])))
+    assert [request.item for request in inbox.filed_under("17")] == ["i1"]
+
+
+def test_a_case_number_that_cannot_be_one_is_named_by_its_row_alone(tmp_path):
+    path = write(tmp_path, "r.json", json.dumps([{"user": "u1"}, {"user": "u2", "ref": "secret\nsecond line"}]))
+    with pytest.raises(RequestError, match="row 2: The case number") as caught:
+        read_requests(path)
+    assert "secret" not in str(caught.value)
+
+
 # when it was received
 
 

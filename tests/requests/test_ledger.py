@@ -247,6 +247,7 @@ for number in range(10**6):
 SCHEMA_1 = [
     *UNPROTECTED,
     "DROP TABLE ledger",
+    'DROP TABLE "references"',
     "ALTER TABLE guard RENAME TO guard_2",
     "CREATE TABLE guard (id INTEGER NOT NULL, schema INTEGER NOT NULL, completed BIGINT NOT NULL, "
     "marks BIGINT NOT NULL, endings BIGINT NOT NULL, scrubbed BIGINT NOT NULL, key_check VARCHAR(64), "

@@ -35,6 +35,30 @@ class TestSqliteInbox(InboxContract):
         return open_inbox(Workspace(folder), clock)
 
 
+# case numbers
+
+
+def test_a_case_number_is_nowhere_in_the_files(workspace):
+    inbox = open_inbox(workspace)
+    inbox.add_all([Subject.of(user="u1")], references=["CASE-2026-0042"])
+    assert len(inbox.filed_under("CASE-2026-0042")) == 1
+    written = b"".join(file.read_bytes() for file in workspace.state.rglob("*") if file.is_file())
+    assert b"CASE-2026" not in written and b"2026-0042" not in written
+
+
+def test_an_inbox_of_before_case_numbers_takes_them_from_now_on(workspace):
+    inbox = open_inbox(workspace)
+    request = inbox.add("user", user="u1").request
+    with sqlite3.connect(workspace.state / "inbox.db") as connection:
+        connection.execute('DROP TABLE "references"')
+        connection.execute("UPDATE guard SET schema = 2")
+    connection.close()
+    inbox = open_inbox(workspace)
+    assert list(inbox.list()) == [request] and list(inbox.filed_under("case/7")) == []
+    inbox.add_all([Subject.of(user="u1")], references=["case/7"])
+    assert list(open_inbox(workspace).filed_under("case/7")) == [request]
+
+
 # opening
 
 

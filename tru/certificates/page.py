@@ -1,12 +1,14 @@
-"""The certificate as a page: one A4 document that loads nothing, for a file of paper or PDF."""
+"""Certificates as a page: an A4 sheet each, in one document that loads nothing, for a file of paper or PDF."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from tru.certificates import words
 from tru.certificates.envelope import opened
@@ -34,7 +36,7 @@ class Step:
 
 
 def render(envelope: bytes, verified: bool | None) -> str:
-    """The page: a self-contained HTML document that prints on A4.
+    """The page of one certificate: a self-contained HTML document that prints on A4.
 
     Args:
         envelope: the certificate, as :func:`tru.certificates.envelope.issue` wrote it.
@@ -46,7 +48,11 @@ def render(envelope: bytes, verified: bool | None) -> str:
     Raises:
         CertificateError: it is no certificate.
     """
-    facts, keyid = opened(envelope)
+    return render_all([(envelope, verified)])
+
+
+def render_all(certificates: Sequence[tuple[bytes, bool | None]]) -> str:
+    """One document of several certificates, each on a sheet of its own; arguments and errors as for :func:`render`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -54,8 +60,15 @@ def render(envelope: bytes, verified: bool | None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    seal = _seal(verified, keyid, development=facts.key == "development")
-    return environment.get_template("page.html.j2").render(**_content(facts, keyid), seal=seal)
+    sheet, sheets, requests = environment.get_template("sheet.html.j2"), [], []
+    for envelope, verified in certificates:
+        facts, keyid = opened(envelope)
+        seal = _seal(verified, keyid, development=facts.key == "development")
+        sheets.append(Markup(sheet.render(**_content(facts, keyid), seal=seal)))
+        requests.append(facts.request)
+    of = requests[0] if len(requests) == 1 else f"{len(requests)} requests"
+    title = f"Certificate of erasure · {of}" if len(requests) == 1 else f"Certificates of erasure · {of}"
+    return environment.get_template("page.html.j2").render(title=title, sheets=sheets)
 
 
 def _content(facts: Facts, keyid: str) -> dict[str, Any]:

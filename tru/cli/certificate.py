@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
-from tru.errors import CertificateError, WorkspaceError
+from tru.errors import CertificateError, CommandError, WorkspaceError
 
 if TYPE_CHECKING:
     from tru.certificates import Facts, PublicKey
@@ -20,8 +21,20 @@ app = App(help="Show, check and hand out certificates of erasure.", no_args_is_h
 keys = App(help="The keys that sign certificates.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, such as certificate-req-….json.")]
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Certificates.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME...", help="Ids of requests or batches (`tru requests list`), or files with certificates."
+    ),
+]
+References = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ref",
+        metavar="CASE",
+        help="Certificates of what was filed under this case number of yours; may be given several times.",
+    ),
+]
 Keys = Annotated[
     list[Path] | None,
     typer.Option(
@@ -32,42 +45,53 @@ Keys = Annotated[
 
 @app.command()
 def show(
-    file: File,
-    html: Annotated[Path | None, typer.Option("--html", metavar="OUT", help="Write a page to read and print.")] = None,
+    names: Names = None,
+    ref: References = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="OUT", help="Write a page to read and print, an A4 sheet per certificate."),
+    ] = None,
     key: Keys = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what a certificate states, in words; exit code 1 if it is not genuine."""
-    from tru.certificates import render
-    from tru.certificates.envelope import opened
+    """Show what certificates state, in words; exit code 1 if one is not genuine."""
+    from tru.certificates.page import render_all
     from tru.certificates.words import in_words
 
-    envelope = _read(file)
-    facts, keyid = opened(envelope)
-    fault = _fault(envelope, key, workspace)
-    is_genuine = None if fault == _NO_KEYS else fault is None
+    certificates = [_judged(file, key, workspace) for file in _files(names, ref, workspace)]
     if html is not None:
-        _write(html, render(envelope, is_genuine))
+        _write(html, render_all([(one.envelope, one.is_genuine) for one in certificates]))
         typer.echo(html)
     elif json:
-        print_json({"genuine": is_genuine, "keyid": keyid, "facts": facts.to_dict()})
+        shown = [{"genuine": one.is_genuine, "keyid": one.keyid, "facts": one.facts.to_dict()} for one in certificates]
+        print_json(shown if len(shown) > 1 else shown[0])
     else:
-        typer.echo(in_words(facts, keyid))
-    _warn(facts)
-    if fault:
-        typer.secho(f"Not checked: {fault}" if is_genuine is None else f"NOT GENUINE: {fault}", err=True, fg=_RED)
-    if is_genuine is False:
+        typer.echo("\n\n\n".join(in_words(one.facts, one.keyid) for one in certificates))
+    _warn(*(one.facts for one in certificates))
+    for one in certificates:
+        if one.fault:
+            sign = "Not checked" if one.is_genuine is None else "NOT GENUINE"
+            where = f"{one.file}: " if len(certificates) > 1 else ""
+            typer.secho(f"{where}{sign}: {one.fault}", err=True, fg=_RED)
+    if any(one.is_genuine is False for one in certificates):
         raise typer.Exit(1)
 
 
 @app.command()
-def verify(files: Files, key: Keys = None, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+def verify(
+    names: Names = None,
+    ref: References = None,
+    key: Keys = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
     """Check certificates with nothing but the public key; exit code 1 if one is not genuine."""
     from tru.certificates import verify as checked
     from tru.certificates.words import DISCLAIMER
 
-    known, found = _keys(key, workspace), []
+    files, known = _files(names, ref, workspace), _keys(key, workspace)
+    found, genuine = [], []
     for file in files:
         try:
             facts = checked(_read(file), known)
@@ -76,10 +100,11 @@ def verify(files: Files, key: Keys = None, workspace: WorkspaceOption = None, js
             if not json:
                 typer.secho(f"{file}: NOT GENUINE. {error}", fg=_RED)
             continue
+        genuine.append(facts)
         found.append({"file": str(file), "genuine": True, "request": facts.request, "key": facts.key})
         if not json:
             typer.echo(f"{file}: genuine. {_line(facts)}")
-        _warn(facts)
+    _warn(*genuine)
     if json:
         print_json(found)
     elif all(one["genuine"] for one in found):
@@ -90,29 +115,51 @@ def verify(files: Files, key: Keys = None, workspace: WorkspaceOption = None, js
 
 @app.command()
 def export(
-    request: Annotated[str, typer.Argument(metavar="REQUEST", help="The id of a request: `tru requests list`.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Ids of requests or batches: `tru requests list`."),
+    ] = None,
+    ref: References = None,
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Where.", show_default="./certificate-REQUEST.json")
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="PATH",
+            help="A file for the certificate of one request, else a folder.",
+            show_default="./certificate-REQUEST.json, or ./certificates-BATCH/",
+        ),
     ] = None,
     workspace: WorkspaceOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Write the certificate of a request to a file, and print where; says what is missing if there is none yet."""
-    from tru.certificates import place, trusted
+    """Hand out certificates, and print where; says what is missing if there is none yet.
+
+    Of one request it is one file. Of a batch, or of several requests, it is a folder: a file per certificate, all of
+    them as one page to print (certificates.html), and the public keys to check them with (keys.pem).
+    """
+    from tru.certificates import trusted
     from tru.certificates import verify as checked
-    from tru.requests.store import open_inbox
+    from tru.certificates.page import render_all
 
     ws = open_workspace(workspace)
-    # Asked first: only what the inbox knows as a request becomes part of a path.
-    found = open_inbox(ws).get(request)
-    file = place(ws, found.id)
-    if not file.exists():
-        raise CertificateError(_standing(ws, found.id))
-    envelope = file.read_bytes()
-    facts = checked(envelope, trusted(ws))
-    out = to or Path(f"certificate-{found.id}.json")
-    _write(out, envelope)
-    typer.echo(out)
-    _warn(facts)
+    files, known = _files(names, ref, workspace, only_ids=True), trusted(ws)
+    envelopes = {file.stem: file.read_bytes() for file in files}
+    genuine = [checked(envelope, known) for envelope in envelopes.values()]
+    alone = len(files) == 1 and not (to and to.is_dir()) and not any(name.startswith("batch-") for name in names or [])
+    if alone:
+        written = to or Path(f"certificate-{files[0].stem}.json")
+        _write(written, envelopes[files[0].stem])
+    else:
+        written = to or Path(f"certificates-{names[0] if names and len(names) == 1 else 'of-several'}")
+        contents: dict[str, bytes | str] = {f"certificate-{request}.json": e for request, e in envelopes.items()}
+        contents["certificates.html"] = render_all([(envelope, True) for envelope in envelopes.values()])
+        contents["keys.pem"] = "".join(key.pem for key in known)
+        _write_folder(written, contents)
+    if json:
+        print_json({"path": str(written), "requests": list(envelopes)})
+    else:
+        typer.echo(written)
+    _warn(*genuine)
 
 
 @app.command("list")
@@ -197,6 +244,47 @@ def _keys(given: Sequence[Path] | None, workspace: Path | None) -> list[PublicKe
     return found
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A certificate and what was found of its signature; ``fault`` says what is wrong, or why nobody could look."""
+
+    file: Path
+    envelope: bytes
+    facts: Facts
+    keyid: str
+    fault: str | None
+
+    @property
+    def is_genuine(self) -> bool | None:
+        """Whether the signature fits; None if there was no key to check it with."""
+        return None if self.fault == _NO_KEYS else self.fault is None
+
+
+def _judged(file: Path, given: Sequence[Path] | None, workspace: Path | None) -> _Judged:
+    from tru.certificates.envelope import opened
+
+    envelope = _read(file)
+    facts, keyid = opened(envelope)
+    return _Judged(file, envelope, facts, keyid, _fault(envelope, given, workspace))
+
+
+def _files(
+    names: Sequence[str] | None, references: Sequence[str] | None, workspace: Path | None, *, only_ids: bool = False
+) -> list[Path]:
+    """The files that are meant. Only ids and case numbers need a workspace, to be looked up in.
+
+    Raises:
+        CommandError: nothing is named.
+    """
+    from tru.certificates.selection import is_file, select
+
+    if not names and not references:
+        raise CommandError("Name a request, a batch or a file, or a case number with --ref.")
+    if not references and not only_ids and all(is_file(name) for name in names or []):
+        return [Path(name) for name in names or []]
+    return select(open_workspace(workspace), names or [], references or [], only_ids=only_ids)
+
+
 def _fault(envelope: bytes, given: Sequence[Path] | None, workspace: Path | None) -> str | None:
     from tru.certificates import verify as checked
 
@@ -235,38 +323,11 @@ def _line(facts: Facts) -> str:
     )
 
 
-def _warn(facts: Facts) -> None:
+def _warn(*shown: Facts) -> None:
     from tru.certificates import DEVELOPMENT_WARNING
 
-    if facts.key == "development":
+    if any(facts.key == "development" for facts in shown):
         typer.secho(f"Warning: {DEVELOPMENT_WARNING}", err=True, fg=typer.colors.YELLOW)
-
-
-def _standing(ws: Workspace, id: str) -> str:
-    """Why there is no certificate, and what comes next."""
-    from tru.requests.lifecycle import WAITING, State
-    from tru.requests.store import open_inbox
-
-    request = open_inbox(ws).get(id)
-    if request.state in WAITING:
-        return f"{id} waits for the next night, so there is nothing to certify yet. `tru run` takes it up now."
-    if request.state is State.HELD:
-        return f"{id} is in batch {request.batch}, which is held for a person to decide. See `tru status`."
-    if request.state is State.WITHDRAWN:
-        return f"{id} was withdrawn. Nothing was erased, so there is nothing to certify."
-    if request.state is State.REFUSED:
-        return f"{id} was refused. Nothing was erased, so there is nothing to certify."
-    if request.outcome == "not found":
-        return f"{id} named nobody and nothing in the data. Nothing was erased, so there is nothing to certify."
-    if request.is_open:
-        return (
-            f"{id} is worked on in batch {request.batch} and stands at “{request.state}”. Next comes the rest of the "
-            "night, then the erasure; then its certificate. `tru run` goes on with a batch that was interrupted."
-        )
-    return (
-        f"{id} is forgotten by the model that serves. What is old is not yet destroyed and searched through; its "
-        "certificate comes with that: `tru erase`, or the next night. `tru status` says what stands in the way."
-    )
 
 
 def _read(file: Path) -> bytes:
@@ -286,3 +347,12 @@ def _write(file: Path, content: bytes | str) -> None:
         replace(file, content.encode() if isinstance(content, str) else content, 0o644)
     except OSError as error:
         raise CertificateError(f"{file} cannot be written: {error.strerror}.") from None
+
+
+def _write_folder(folder: Path, contents: Mapping[str, bytes | str]) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CertificateError(f"{folder} cannot be made: {error.strerror}. Name a folder with --to.") from None
+    for name, content in contents.items():
+        _write(folder / name, content)

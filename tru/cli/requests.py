@@ -17,6 +17,14 @@ from tru.requests.lifecycle import RequestParams
 
 app = App(help="File, list and withdraw deletion requests.", no_args_is_help=True)
 
+ReferenceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CASE",
+        help="Your own case number, to find request and certificate by. It is kept as a keyed hash, so it is never "
+        "shown again.",
+    ),
+]
 RequestIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests, as `tru requests list` says.")]
 
 
@@ -45,6 +53,7 @@ def add(
             metavar="TIME", help="When it was asked, as in 2026-10-02T15:00:00+02:00; the month runs from there."
         ),
     ] = None,
+    ref: ReferenceOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -56,7 +65,8 @@ def add(
     subjects = _subjects(user or [], item or [], modality or [])
     moment = parse_received(received) if received is not None else None
     days = _days(workspace)
-    _report(_inbox(workspace).add_all(subjects, received=moment), days, json)
+    receipts = _inbox(workspace).add_all(subjects, received=moment, references=[ref] * len(subjects))
+    _report(receipts, days, json)
 
 
 @app.command("import")
@@ -67,15 +77,15 @@ def import_file(
 ) -> None:
     """File every request of a file, or none if one of them is wrong.
 
-    The columns are any of regime, user, item, modality, received; one column USER_ID is a list of users. The received
-    time, ISO 8601 with a time zone, is when the request was made: the month runs from there.
+    The columns are any of regime, user, item, modality, received, ref; one column USER_ID is a list of users. The
+    received time, ISO 8601 with a time zone, is when the request was made: the month runs from there. A ref is a case
+    number of your own, by which you find request and certificate again.
     """
-    from tru.requests.intake import read_requests
+    from tru.requests.intake import file_all, read_requests
 
     filings = read_requests(file)
     days = _days(workspace)
-    subjects, received = [one.subject for one in filings], [one.received for one in filings]
-    _report(_inbox(workspace).add_all(subjects, received=received), days, json)
+    _report(file_all(_inbox(workspace), filings), days, json)
 
 
 @app.command("list")
@@ -83,12 +93,18 @@ def list_requests(
     state: Annotated[
         list[State] | None, typer.Option(help="Only requests in this state; may be given several times.")
     ] = None,
+    ref: Annotated[
+        str | None, typer.Option(metavar="CASE", help="Only requests that were filed under this case number.")
+    ] = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
     """List the requests, oldest first."""
-    days = _days(workspace)
-    requests = _inbox(workspace).list(state=state or None)
+    days, inbox = _days(workspace), _inbox(workspace)
+    if ref is None:
+        requests = inbox.list(state=state or None)
+    else:
+        requests = [request for request in inbox.filed_under(ref) if not state or request.state in state]
     if json:
         print_json([request.public(days) for request in requests])
     elif requests:

@@ -24,7 +24,8 @@ from tru.requests.ledger import LONGEST_KEY
 from tru.requests.lifecycle import LONGEST_ID
 from tru.requests.rows import Guard
 
-SCHEMA = 2
+SCHEMA = 3
+EARLIER_SCHEMAS = (1, 2)
 BUSY_SECONDS = 30.0
 
 TABLES = sa.MetaData()
@@ -83,6 +84,13 @@ MARKS = sa.Table(
     sa.Column("request", sa.String(32), primary_key=True),
     sa.Column("digest", sa.String(64), nullable=False, index=True),
     sa.Column("scope", sa.String(64), nullable=False, index=True),
+)
+# Keyed hashes of the case numbers that requests were filed under.
+REFERENCES = sa.Table(
+    "references",
+    TABLES,
+    sa.Column("request", sa.String(32), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True, index=True),
 )
 LEDGER = sa.Table(
     "ledger",
@@ -180,14 +188,20 @@ def create_tables(engine: Engine) -> None:
 
 
 def upgrade_tables(engine: Engine) -> None:
-    """Bring a database of schema 1 (before there was a ledger) to schema 2; whoever comes second finds it done."""
+    """Bring a database of an earlier schema to the present one; whoever comes second finds it done.
+
+    Schema 1 had no ledger, schema 2 no case numbers.
+    """
     with writer(engine) as connection:
-        if connection.execute(sa.select(GUARD.c.schema).with_for_update()).scalar() != 1:
+        schema = connection.execute(sa.select(GUARD.c.schema).with_for_update()).scalar()
+        if schema not in EARLIER_SCHEMAS:
             return
-        connection.execute(sa.text("ALTER TABLE guard ADD COLUMN entries BIGINT NOT NULL DEFAULT 0"))
-        connection.execute(sa.text("ALTER TABLE guard ADD COLUMN head VARCHAR(64) NOT NULL DEFAULT ''"))
-        LEDGER.create(connection)
-        _protect(connection)
+        if schema == 1:
+            connection.execute(sa.text("ALTER TABLE guard ADD COLUMN entries BIGINT NOT NULL DEFAULT 0"))
+            connection.execute(sa.text("ALTER TABLE guard ADD COLUMN head VARCHAR(64) NOT NULL DEFAULT ''"))
+            LEDGER.create(connection)
+            _protect(connection)
+        REFERENCES.create(connection)
         connection.execute(sa.update(GUARD).values(schema=SCHEMA))
 
 

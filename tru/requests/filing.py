@@ -6,7 +6,7 @@ The month runs from the day the subject asked. A list may reach this system days
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from tru.errors import RequestError
@@ -19,13 +19,15 @@ from tru.requests.suppression import Key
 LONGEST_AGO = timedelta(days=3653)
 # The clock of the system that took the request in may be a little ahead of this one.
 CLOCK_SKEW = timedelta(minutes=5)
-COLUMNS = "regime, user, item, modality, received"
+LONGEST_REFERENCE = 128
+COLUMNS = "regime, user, item, modality, received, ref"
 _ALIASES = {
     "user": ("user", "user_id", "userid"),
     "item": ("item", "item_id", "itemid"),
     "received": ("received", "received_at", "received_time", "submitted_at", "submitted_time"),
     "regime": ("regime",),
     "modality": ("modality",),
+    "ref": ("ref", "reference", "case", "case_number"),
 }
 _COLUMN_OF = {alias: column for column, aliases in _ALIASES.items() for alias in aliases}
 _EXAMPLE = "2026-10-02T15:00:00+02:00"
@@ -39,11 +41,13 @@ class Filing:
         subject: whom or what it names.
         received: when it was received (aware); None where the file does not say.
         row: where it stands: the line of a CSV file, the number of the object in a list.
+        reference: the case number under which whoever files it keeps it; None if there is none.
     """
 
     subject: Subject
     received: datetime | None = None
     row: int = 0
+    reference: str | None = field(default=None, repr=False)
 
 
 def column_of(name: str) -> str:
@@ -94,7 +98,25 @@ def moments(given: Iterable[datetime | None], now: datetime) -> list[datetime]:
     return [now if moment is None else checked_received(moment, now) for moment in given]
 
 
-def file(rows: Transaction, key: Key, subjects: Sequence[Subject], received: Sequence[datetime]) -> Sequence[Receipt]:
+def checked_reference(value: object) -> str:
+    """A case number without surrounding blanks.
+
+    Raises:
+        RequestError: it is no line of text of a usual length; the message does not repeat it.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    if not text or len(text) > LONGEST_REFERENCE or not text.isprintable():
+        raise RequestError(f"The case number (ref) is one line of text with 1 to {LONGEST_REFERENCE} characters.")
+    return text
+
+
+def file(
+    rows: Transaction,
+    key: Key,
+    subjects: Sequence[Subject],
+    received: Sequence[datetime],
+    references: Sequence[str | None],
+) -> Sequence[Receipt]:
     """File a request for each subject that has no open one. Of a subject that asks again the earlier day counts.
 
     Args:
@@ -102,6 +124,7 @@ def file(rows: Transaction, key: Key, subjects: Sequence[Subject], received: Seq
         key: the suppression key.
         subjects: whom or what the requests name.
         received: when each of them was received, as many.
+        references: the case number of each, as many; a request that is filed again is found by each of its numbers.
 
     Returns:
         One receipt per subject, in order.
@@ -120,6 +143,8 @@ def file(rows: Transaction, key: Key, subjects: Sequence[Subject], received: Seq
     rows.insert([(name, requests[name]) for name in new])
     rows.update([requests[name] for name in earlier if name not in new])
     moves.suppress(rows, key, [requests[name] for name in new])
+    filed = [(requests[name].id, reference) for name, reference in zip(keys, references, strict=True) if reference]
+    rows.refer(sorted({(id, key.of_reference(reference)) for id, reference in filed}))
     return _receipts(keys, requests, new)
 
 

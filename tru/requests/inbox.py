@@ -80,7 +80,11 @@ class Inbox:
         return self.add_all([Subject.of(regime, user=user, item=item, modality=modality)], received=received)[0]
 
     def add_all(
-        self, subjects: Sequence[Subject], *, received: datetime | Sequence[datetime | None] | None = None
+        self,
+        subjects: Sequence[Subject],
+        *,
+        received: datetime | Sequence[datetime | None] | None = None,
+        references: Sequence[str | None] | None = None,
     ) -> Sequence[Receipt]:
         """File many requests, all or none; one receipt per subject, in order.
 
@@ -88,14 +92,24 @@ class Inbox:
             subjects: whom or what they name.
             received: when they were received, one moment for all or one each (None: now). Of a subject that asks twice
                 the earlier moment counts, for an open request too.
+            references: the case number of each, by which :meth:`filed_under` finds it again; kept as a keyed hash.
 
         Raises:
-            RequestError: a moment lacks its zone, or lies in the future or more than ten years ago.
+            RequestError: a moment lacks its zone, or lies in the future or more than ten years ago; or a case number is
+                no line of text.
         """
         given = received if isinstance(received, Sequence) else [received] * len(subjects)
         asked = filing.moments(given, self._moment())
+        numbers = [
+            None if one is None else filing.checked_reference(one) for one in references or [None] * len(subjects)
+        ]
         with self._rows.writing() as rows:
-            return filing.file(rows, self._key, subjects, asked)
+            return filing.file(rows, self._key, subjects, asked, numbers)
+
+    def filed_under(self, reference: str) -> Sequence[DeletionRequest]:
+        """The requests that were filed under a case number, in the order they came in; none if it is unknown."""
+        with self._rows.reading() as rows:
+            return rows.requests(ids=rows.referred(self._key.of_reference(reference.strip())))
 
     def list(
         self, state: State | str | Collection[State] | None = None, batch: str | None = None

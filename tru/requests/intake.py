@@ -1,9 +1,10 @@
 """Files of deletion requests: CSV and JSON. A file is taken as a whole or not at all.
 
-CSV has a header with any of ``regime,user,item,modality,received`` in any order and case (``USER_ID`` and ``item_id``
-will do too); without a regime it follows from what a row names, so that one column ``USER_ID`` is a list of users.
-Cells are separated by commas, semicolons, tabs or bars. JSON is a list of objects with the same names, the same list
-in an object under ``requests``, or one object per line. ``received`` is ISO 8601 with a time zone.
+CSV has a header with any of ``regime,user,item,modality,received,ref`` in any order and case (``USER_ID`` and
+``item_id`` will do too); without a regime it follows from what a row names, so that one column ``USER_ID`` is a list of
+users. Cells are separated by commas, semicolons, tabs or bars. JSON is a list of objects with the same names, the same
+list in an object under ``requests``, or one object per line. ``received`` is ISO 8601 with a time zone, ``ref`` a case
+number of the sender's own.
 
 An error says file and row; it never repeats what stands there.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tru.errors import RequestError
-from tru.requests.filing import Filing, checked_received, parse_received
+from tru.requests.filing import Filing, checked_received, checked_reference, parse_received
 from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import Receipt, Subject
 from tru.requests.objects import is_json, read_objects
@@ -41,7 +42,16 @@ def import_requests(inbox: Inbox, path: Path) -> Sequence[Receipt]:
         RequestError: the file or one of its rows cannot be used.
     """
     filings = read_requests(path)
-    return inbox.add_all([one.subject for one in filings], received=[one.received for one in filings])
+    return file_all(inbox, filings)
+
+
+def file_all(inbox: Inbox, filings: Sequence[Filing]) -> Sequence[Receipt]:
+    """File what was read, all or none; one receipt each, in order."""
+    return inbox.add_all(
+        [one.subject for one in filings],
+        received=[one.received for one in filings],
+        references=[one.reference for one in filings],
+    )
 
 
 def read_requests(path: Path, now: datetime | None = None) -> list[Filing]:
@@ -89,6 +99,7 @@ def _filing(path: Path, row: int, named: Mapping[str, Any], now: datetime) -> Fi
         subject = Subject.of(regime, user=named.get("user"), item=named.get("item"), modality=named.get("modality"))
         given = named.get("received")
         received = None if given is None else checked_received(parse_received(given), now)
+        reference = checked_reference(named["ref"]) if named.get("ref") is not None else None
     except RequestError as error:
         raise RequestError(f"{path}, row {row}: {error}") from None
-    return Filing(subject, received, row)
+    return Filing(subject, received, row, reference)

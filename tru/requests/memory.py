@@ -26,11 +26,11 @@ class _Sheet:
     batches: dict[str, Batch] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
     facts: list[Entry] = field(default_factory=list)
+    references: set[tuple[str, str]] = field(default_factory=set)
 
     def copy(self) -> _Sheet:
-        return _Sheet(
-            self.kept, dict(self.rows), dict(self.keys), dict(self.batches), dict(self.marks), list(self.facts)
-        )
+        tables = (dict(self.rows), dict(self.keys), dict(self.batches), dict(self.marks))
+        return _Sheet(self.kept, *tables, list(self.facts), set(self.references))
 
     def guard(self) -> Guard:
         return self.kept
@@ -89,6 +89,12 @@ class _Sheet:
     def unmark(self, requests: Sequence[str]) -> None:
         for request in requests:
             self.marks.pop(request, None)
+
+    def refer(self, references: Sequence[tuple[str, str]]) -> None:
+        self.references.update(references)
+
+    def referred(self, reference: str) -> list[str]:
+        return [id for id, digest in self.references if digest == reference]
 
     def ledger(self, kind: Kind | None) -> list[Entry]:
         return [entry for entry in self.facts if kind is None or entry.kind == kind]

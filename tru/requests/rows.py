@@ -89,6 +89,12 @@ class Transaction(Protocol):
     def unmark(self, requests: Sequence[str]) -> None:
         """Lift what these requests suppress."""
 
+    def refer(self, references: Sequence[tuple[str, str]]) -> None:
+        """Note keyed hashes of case numbers: (id of a request, hash); what is noted already stays."""
+
+    def referred(self, reference: str) -> list[str]:
+        """Ids of the requests that were noted under the hash of a case number."""
+
     def ledger(self, kind: Kind | None) -> list[Entry]:
         """Entries of the ledger, of one kind or all, in order."""
 

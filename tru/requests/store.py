@@ -22,9 +22,11 @@ from tru.errors import WorkspaceError
 from tru.requests.columns import batch_columns, entry_columns, request_columns, to_batch, to_entry, to_request
 from tru.requests.database import (
     BATCHES,
+    EARLIER_SCHEMAS,
     GUARD,
     LEDGER,
     MARKS,
+    REFERENCES,
     REQUESTS,
     SCHEMA,
     connect_to,
@@ -161,6 +163,20 @@ class _SqlTransaction:
         for some in _chunks(requests):
             self._connection.execute(sa.delete(MARKS).where(MARKS.c.request.in_(some)))
 
+    def refer(self, references: Sequence[tuple[str, str]]) -> None:
+        if not references:
+            return
+        known: set[tuple[str, str]] = set()
+        for some in _chunks({request for request, _ in references}):
+            rows = self._connection.execute(sa.select(REFERENCES).where(REFERENCES.c.request.in_(some)))
+            known |= {(row.request, row.digest) for row in rows}
+        if new := [{"request": id, "digest": digest} for id, digest in references if (id, digest) not in known]:
+            self._connection.execute(sa.insert(REFERENCES), new)
+
+    def referred(self, reference: str) -> list[str]:
+        query = sa.select(REFERENCES.c.request).where(REFERENCES.c.digest == reference)
+        return list(self._connection.execute(query).scalars())
+
     def ledger(self, kind: Kind | None) -> list[Entry]:
         query = sa.select(LEDGER).order_by(LEDGER.c.seq)
         if kind is not None:
@@ -195,7 +211,7 @@ class _SqlRows:
                 if not create:
                     raise no_inbox()
                 create_tables(self._engine)
-            elif schema_of(self._engine) == 1:
+            elif schema_of(self._engine) in EARLIER_SCHEMAS:
                 upgrade_tables(self._engine)
         if (found := schema_of(self._engine)) != SCHEMA:
             raise WorkspaceError(f"The inbox has schema {found}, this tru knows {SCHEMA}; use the tru that wrote it.")

@@ -47,6 +47,10 @@ class Key:
         """What two requests about the same thing have in common."""
         return self.digest("request", subject.regime, *(part or "" for part in _parts(subject)))
 
+    def of_reference(self, reference: str) -> str:
+        """What a case number is kept as: who has it finds the requests, who has the database does not learn it."""
+        return self.digest("reference", reference)
+
     def matches(self, check: str) -> bool:
         """Whether this is the key that made ``check``."""
         return hmac.compare_digest(self.check, check)
