@@ -23,6 +23,7 @@ TOOLS = {
     "prefect": {"flows.", "tru.prefect_plugin"},
     "mlflow": {
         "tru.release.registry",
+        "tru.release.serving_input",
         "tru.release.serving_model",
         "tru.release.model_rows",
         "tru.release.model_server",
@@ -40,7 +41,7 @@ TOOLS = {
 # What may be used anywhere inside these, and nowhere else.
 ROOMS = {
     "torch": {"tru.models.", "tru.training", "tru.evaluation.", "tru.unlearning."},
-    "pandas": {"tru.data.", "tru.release.serving_model"},
+    "pandas": {"tru.data.", "tru.release.serving_input", "tru.release.serving_model"},
     "pyarrow": {"tru.data.", "tru.erasure."},
 }
 # Formats that run code when they are read.

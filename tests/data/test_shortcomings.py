@@ -44,6 +44,13 @@ def test_one_user_cannot_be_forgotten(tiny):
     assert any("one user: nobody can be forgotten" in sentence for sentence in shortcomings(alone))
 
 
+@pytest.mark.parametrize("bad", ["a\nb", " a", "x" * 513])
+def test_ids_of_an_older_import_that_no_request_can_name_are_counted(tiny, bad):
+    first = tiny.interactions["user_id"].iloc[0]
+    said = shortcomings(replace(tiny, interactions=tiny.interactions.replace({"user_id": {first: bad}})))
+    assert len(said) == 1 and said[0].startswith("1 ids can be named by no request")
+
+
 def test_the_number_of_train_rows_decides(tiny):
     train = _less(tiny, lambda rows: rows["split"] == TRAIN)
     enough, few = (

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tru.server
 from tests.patience import HANG, until
 from tru.release.registry import CHAMPION, Registry
+from tru.release.serving import SERVING_FILE
 from tru.requests.store import open_inbox
 from tru.workspace import Workspace
 
@@ -80,8 +82,20 @@ def promote(workspace: Workspace, model_dir: Path) -> None:
 
 
 @pytest.fixture
-def server(workspace: Workspace, model_dir: Path, tmp_path: Path) -> Iterator[Server]:
-    promote(workspace, model_dir)
+def hard_names(model_dir: Path) -> Path:
+    """The model with two users more whose ids a reader that guesses at types would lose; both like low numbers."""
+    with np.load(model_dir / SERVING_FILE, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    arrays["users"] = np.array([*arrays["users"], "007", "NA"])
+    arrays["user_vectors"] = np.concatenate([arrays["user_vectors"], np.full((2, 1), -1.0, np.float32)])
+    arrays["seen_indptr"] = np.append(arrays["seen_indptr"], [3, 3])
+    np.savez(model_dir / SERVING_FILE, **arrays)
+    return model_dir
+
+
+@pytest.fixture
+def server(workspace: Workspace, hard_names: Path, tmp_path: Path) -> Iterator[Server]:
+    promote(workspace, hard_names)
     open_inbox(workspace)
     process, server = start(workspace.root, tmp_path / "serve.log")
     try:
@@ -110,6 +124,18 @@ MALFORMED = [
     ({"inputs": {"user_id": ["ann"] * 10_001}}, "1 to 10000 users"),
     ({"inputs": {"user_id": ["ann", "bob"], "k": [1]}}, "k"),
     ({"inputs": ["ann"]}, "missing inputs"),
+    # MLflow alone would answer these for users called "None", "7" and "7.0"
+    ({"inputs": {"user_id": ["ann", None]}}, "Row 1: user_id"),
+    ({"inputs": [{"user_id": "ann"}, {"user_id": 7}]}, "Row 1: user_id"),
+    ({"instances": [{"user_id": "ann"}, {"user_id": 7.0}]}, "Row 1: user_id"),
+    ({"dataframe_split": {"columns": ["user_id"], "data": [["ann"], [None]]}}, "Row 1: user_id"),
+    ({"dataframe_records": [{"user_id": "a\ud800"}]}, "Row 0: user_id"),
+]
+MALFORMED_CSV = [
+    ("user_id\nann\n\nbob\n", "Row 1: user_id"),
+    ("user_id,k\nann,two\n", "Row 0: k"),
+    ("user_id;k\nann;2\n", "separated by commas"),
+    ("user_id\nann,2\n", "Row 0: there are 2 cells"),
 ]
 
 
@@ -125,6 +151,22 @@ def test_serving(server: Server, workspace: Workspace) -> None:
     some = {"dataframe_records": [{"user_id": "ann", "k": 2}, {"user_id": "bob"}]}
     assert server.ask(some) == (200, answers(ann, ["i2", "i3", "i4", "i5"]))
 
+    assert server.ask({"instances": [{"user_id": "ann", "k": 2}, {"user_id": "bob"}]}) == (
+        200,
+        answers(ann, ["i2", "i3", "i4", "i5"]),
+    )
+    # CSV: every id is what stands there, and k may be left out, for all or for some.
+    low = ["i0", "i1", "i2", "i3"]
+    assert server.ask(b"user_id,k\nann,2\nbob,\n007,4\nNA,4\n7,4\nnull,4\n", "text/csv") == (
+        200,
+        answers(ann, ["i2", "i3", "i4", "i5"], low, low, stranger, stranger),
+    )
+    assert server.ask(b"user_id\r\nbob\r\n", "text/csv") == (200, answers(["i2", "i3", "i4", "i5"]))
+
+    for text, reason in MALFORMED_CSV:
+        status, answer = server.ask(text.encode(), "text/csv")
+        assert status == 400 and reason in answer["message"], (text, answer)
+        assert "Traceback" not in json.dumps(answer)
     for payload, reason in MALFORMED:
         status, answer = server.ask(payload)
         assert status == 400 and reason in answer["message"], (payload, answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tru import identifiers
 from tru.data.interactions import TEST, TRAIN, VAL, Dataset
 from tru.errors import DataError
 
@@ -27,6 +28,12 @@ def shortcomings(ds: Dataset) -> list[str]:
         )
     if len(ds.users) == 1:
         said.append("There is one user: nobody can be forgotten, since nothing to train on would be left.")
+    nameless = sum(identifiers.fault(id) is not None for id in (*ds.users.tolist(), *ds.items.tolist()))
+    if nameless:
+        said.append(
+            f"{nameless} ids can be named by no request (control characters, blanks around them, or more than "
+            f"{identifiers.LONGEST} characters), so they could never be deleted. Correct them and import again."
+        )
     if _one_item(ds):
         said.append("All train rows are with one item: there is nothing to prefer it to, so nothing is learned.")
     return said

@@ -59,7 +59,7 @@ _SCRIPT = Path(__file__).with_name("serving_model.py")
 _ARTIFACT = "model"  # the name serving_model.py asks for
 _BATCH = 100  # MLflow's limit of params in one call
 # k is "any": as "long", MLflow would turn 2.5 into 2 and true into 1 before our own check could refuse them;
-# as "double", it would refuse a frame of whole numbers. (It reads no CSV with "any"; JSON and Parquet it does.)
+# as "double", it would refuse a frame of whole numbers. (With "any" it reads no CSV: tru.release.serving_input does.)
 _ANY = AnyType()  # type: ignore[no-untyped-call]
 _SIGNATURE = ModelSignature(inputs=Schema([ColSpec("string", "user_id"), ColSpec(_ANY, "k", required=False)]))
 

@@ -249,6 +249,8 @@ def checked_query(user: object, k: object = DEFAULT_K) -> Query:
     """
     if not isinstance(user, str) or not user:
         raise ModelError("user_id must be a text that is not empty.")
+    if any("\ud800" <= character <= "\udfff" for character in user):
+        raise ModelError("user_id holds broken text; check the encoding (UTF-8).")
     if isinstance(k, bool | np.bool_) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
         raise ModelError(f"k must be a whole number from 1 to {MAX_K}.")
     return Query(user, int(k))

@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from tru.errors import ModelError
+from tru.release import serving_input
 from tru.release.serving import DEFAULT_K, MAX_USERS, Query, Recommender, checked_query
 from tru.requests.store import open_suppression
 from tru.workspace import Workspace
@@ -58,6 +59,7 @@ class TopK(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the arrays and open the suppression list; without either there is no serving."""
+        serving_input.install()
         suppression = open_suppression(Workspace.find())
         self.recommender = Recommender.load(Path(context.artifacts["model"]), suppression)
 
