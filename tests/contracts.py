@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import ClassVar
 
@@ -451,6 +451,43 @@ class InboxContract:
         assert inbox.overdue(params) == Deadlines(0, 0, None)
         with pytest.raises(RequestError, match="time zone"):
             inbox.overdue(params, datetime(2026, 11, 23))
+
+    def test_the_moment_a_request_is_due_is_not_yet_late(self, inbox):
+        params = RequestParams(due_days=30, warn_days=7)
+        instant = timedelta(microseconds=1)
+        for age, expected in (
+            (timedelta(days=30) + instant, (1, 0)),
+            (timedelta(days=30), (0, 1)),
+            (timedelta(days=23), (0, 1)),
+            (timedelta(days=23) - instant, (0, 0)),
+        ):
+            asked = (NIGHT - age).astimezone(timezone(timedelta(hours=-11)))
+            request = inbox.add("user", user="u", received=asked).request
+            assert inbox.overdue(params) == Deadlines(*expected, NIGHT - age + timedelta(days=30))
+            inbox.withdraw(request.id)
+
+    def test_a_warning_longer_than_the_promise_counts_nothing_twice(self, inbox):
+        for days in (0, 4, 6):
+            inbox.add("user", user=f"u{days}", received=NIGHT - timedelta(days=days))
+        late = NIGHT - timedelta(days=1)
+        for warn_days, soon in ((0, 0), (2, 1), (30, 2)):
+            assert inbox.overdue(RequestParams(due_days=5, warn_days=warn_days)) == Deadlines(1, soon, late)
+
+    def test_outcomes_are_counted_for_all_and_for_a_batch(self, inbox, batch):
+        none = {"unlearned": 0, "retrained": 0, "not found": 0}
+        assert none.items() <= inbox.outcomes().items() and set(inbox.outcomes().values()) == {0}
+        first, second = (request.id for request in inbox.list()[:2])
+        inbox.not_found(batch, "me", [first, second])
+        assert inbox.outcomes(batch)["not found"] == 2
+        inbox.close(batch, "me", "unlearned", "pass", {})
+        inbox.withdraw(inbox.add("user", user="back").request.id)
+        inbox.add("user", user="u9")
+        other = inbox.claim("me").id
+        inbox.close(other, "me", "retrained", "pass", {})
+        assert none | {"unlearned": 2, "not found": 2} == {k: n for k, n in inbox.outcomes(batch).items() if k in none}
+        assert inbox.outcomes(other)["retrained"] == 1 and inbox.outcomes(other)["not found"] == 0
+        assert inbox.outcomes()["not found"] == 2 and inbox.outcomes()["retrained"] == 1
+        assert set(inbox.outcomes("batch-20200101-01").values()) == {0}
 
     def test_the_last_batch_is_the_newest_with_an_outcome(self, inbox, batch):
         assert inbox.last_batch() is None

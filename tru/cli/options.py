@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated, Any
 
 import typer
@@ -35,3 +37,12 @@ def open_workspace(path: Path | None) -> Workspace:
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write ``value`` as JSON to standard output, undecorated."""
     typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """Write what `print_json` would write of a list, one element after the other: a list may be very long."""
+    before = "[\n"
+    for value in values:
+        typer.echo(before + indent(json.dumps(value, indent=2, default=str), "  "), nl=False)
+        before = ",\n"
+    typer.echo("[]" if before == "[\n" else "\n]")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tru.cli.app import App
-from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json, print_json_list
 from tru.errors import RequestError, WorkspaceError
 from tru.requests import DeletionRequest, Inbox, Receipt, State, Subject
 from tru.requests.filing import parse_received
@@ -106,7 +106,7 @@ def list_requests(
     else:
         requests = [request for request in inbox.filed_under(ref) if not state or request.state in state]
     if json:
-        print_json([request.public(days) for request in requests])
+        print_json_list(request.public(days) for request in requests)
     elif requests:
         _table(requests, days)
     else:
@@ -179,7 +179,7 @@ def _days(workspace: Path | None) -> int:
 
 def _report(receipts: Sequence[Receipt], days: int, json: bool) -> None:
     if json:
-        print_json([{**receipt.request.public(days), "added": receipt.added} for receipt in receipts])
+        print_json_list({**receipt.request.public(days), "added": receipt.added} for receipt in receipts)
         return
     if len(receipts) == 1:
         request = receipts[0].request

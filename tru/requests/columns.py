@@ -11,8 +11,13 @@ from tru.requests.ledger import Entry, Kind
 from tru.requests.lifecycle import Batch, DeletionRequest, Regime, State
 
 
+def to_text(moment: datetime) -> str:
+    """A moment (aware) as UTC text, which sorts by time."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
+    return None if moment is None else to_text(moment)
 
 
 def _moment(text: str | None) -> datetime | None:

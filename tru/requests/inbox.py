@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from tru.errors import RequestError
 from tru.requests import filing, moves
@@ -22,6 +22,7 @@ from tru.requests.lifecycle import (
     DeletionRequest,
     Receipt,
     Regime,
+    RequestOutcome,
     RequestParams,
     State,
     Subject,
@@ -172,6 +173,12 @@ class Inbox:
         with self._rows.reading() as rows:
             found = rows.counts()
         return {state.value: found.get(state, 0) for state in State}
+
+    def outcomes(self, batch: str | None = None) -> dict[str, int]:
+        """How many requests ended with each outcome, every outcome named; of one batch, or all that ever ended."""
+        with self._rows.reading() as rows:
+            found = rows.outcomes(batch)
+        return {outcome: found.get(outcome, 0) for outcome in get_args(RequestOutcome)}
 
     # -- a batch's life ----------------------------------------------------------------------------------------------
 
@@ -370,8 +377,9 @@ class Inbox:
         Raises:
             RequestError: ``now`` has no time zone.
         """
-        received = [request.received for request in self.list() if request.is_open]
-        return Deadlines.of(received, params, self._moment(now))
+        moment = self._moment(now)
+        with self._rows.reading() as rows:
+            return rows.deadlines(params, moment)
 
     def completed_through(self) -> int:
         """How many requests have been completed, in order; never falls."""

@@ -11,7 +11,7 @@ from threading import RLock
 
 from tru.requests.inbox import Inbox
 from tru.requests.ledger import Entry, Kind, Ledger
-from tru.requests.lifecycle import Batch, DeletionRequest, State
+from tru.requests.lifecycle import Batch, Deadlines, DeletionRequest, RequestParams, State
 from tru.requests.rows import Guard
 from tru.requests.suppression import Key, Mark
 
@@ -64,6 +64,12 @@ class _Sheet:
 
     def counts(self) -> dict[State, int]:
         return dict(Counter(row.state for row in self.rows.values()))
+
+    def outcomes(self, batch: str | None) -> dict[str, int]:
+        return dict(Counter(row.outcome for row in self.requests(batch=batch) if row.outcome is not None))
+
+    def deadlines(self, params: RequestParams, now: datetime) -> Deadlines:
+        return Deadlines.of([row.received for row in self.rows.values() if row.is_open], params, now)
 
     def open_batch(self) -> Batch | None:
         return next((batch for batch in self.batches.values() if batch.closed is None), None)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from tru.requests.ledger import Entry, Kind
-from tru.requests.lifecycle import Batch, DeletionRequest, State
+from tru.requests.lifecycle import Batch, Deadlines, DeletionRequest, RequestParams, State
 from tru.requests.suppression import Lookup, Mark
 
 
@@ -64,6 +65,12 @@ class Transaction(Protocol):
 
     def counts(self) -> dict[State, int]:
         """Requests per state."""
+
+    def outcomes(self, batch: str | None) -> dict[str, int]:
+        """Requests per outcome, of one batch or all; those that have none are not counted."""
+
+    def deadlines(self, params: RequestParams, now: datetime) -> Deadlines:
+        """What the open requests demand; the same as `Deadlines.of`, counted where they lie."""
 
     def open_batch(self) -> Batch | None:
         """The batch that is not closed."""

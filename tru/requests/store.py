@@ -12,14 +12,14 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tru.errors import WorkspaceError
-from tru.requests.columns import batch_columns, entry_columns, request_columns, to_batch, to_entry, to_request
+from tru.requests.columns import batch_columns, entry_columns, request_columns, to_batch, to_entry, to_request, to_text
 from tru.requests.database import (
     BATCHES,
     EARLIER_SCHEMAS,
@@ -39,7 +39,7 @@ from tru.requests.database import (
 )
 from tru.requests.inbox import Inbox
 from tru.requests.ledger import Entry, Kind, Ledger
-from tru.requests.lifecycle import Batch, DeletionRequest, State
+from tru.requests.lifecycle import ENDED, Batch, Deadlines, DeletionRequest, RequestParams, State
 from tru.requests.rows import Guard
 from tru.requests.suppression import Mark, Suppression, load_key
 from tru.workspace import Workspace
@@ -131,6 +131,23 @@ class _SqlTransaction:
     def counts(self) -> dict[State, int]:
         query = sa.select(REQUESTS.c.state, sa.func.count()).group_by(REQUESTS.c.state)
         return {State(state): count for state, count in self._connection.execute(query)}
+
+    def outcomes(self, batch: str | None) -> dict[str, int]:
+        query = sa.select(REQUESTS.c.outcome, sa.func.count()).where(REQUESTS.c.outcome.is_not(None))
+        query = query if batch is None else query.where(REQUESTS.c.batch == batch)
+        return {outcome: count for outcome, count in self._connection.execute(query.group_by(REQUESTS.c.outcome))}
+
+    def deadlines(self, params: RequestParams, now: datetime) -> Deadlines:
+        received, month = REQUESTS.c.received, timedelta(days=params.due_days)
+        late, near = now - month, now - month + timedelta(days=params.warn_days)
+        query = sa.select(
+            sa.func.count(sa.case((received < to_text(late), 1))),
+            sa.func.count(sa.case((received <= to_text(near), 1))),
+            sa.func.min(received),
+        ).where(REQUESTS.c.state.not_in([state.value for state in ENDED]))
+        overdue, until_near, first = self._connection.execute(query).one()
+        next_due = None if first is None else datetime.fromisoformat(first) + month
+        return Deadlines(overdue, max(until_near - overdue, 0), next_due)
 
     def open_batch(self) -> Batch | None:
         return self._first(sa.select(BATCHES).where(BATCHES.c.open == 1))
