@@ -12,7 +12,7 @@ from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json, print_json_list
 from tru.errors import RequestError, WorkspaceError
 from tru.requests import DeletionRequest, Inbox, Receipt, State, Subject
-from tru.requests.filing import parse_received
+from tru.requests.filing import Filing, parse_received
 from tru.requests.lifecycle import RequestParams
 
 app = App(help="File, list and withdraw deletion requests.", no_args_is_help=True)
@@ -64,9 +64,7 @@ def add(
     """
     subjects = _subjects(user or [], item or [], modality or [])
     moment = parse_received(received) if received is not None else None
-    days = _days(workspace)
-    receipts = _inbox(workspace).add_all(subjects, received=moment, references=[ref] * len(subjects))
-    _report(receipts, days, json)
+    _file(workspace, [Filing(subject, moment, reference=ref) for subject in subjects], json)
 
 
 @app.command("import")
@@ -81,11 +79,9 @@ def import_file(
     received time, ISO 8601 with a time zone, is when the request was made: the month runs from there. A ref is a case
     number of your own, by which you find request and certificate again.
     """
-    from tru.requests.intake import file_all, read_requests
+    from tru.requests.intake import read_requests
 
-    filings = read_requests(file)
-    days = _days(workspace)
-    _report(file_all(_inbox(workspace), filings), days, json)
+    _file(workspace, read_requests(file), json)
 
 
 @app.command("list")
@@ -150,6 +146,19 @@ def _only(names: Sequence[str]) -> str | None:
     return names[0] if names else None
 
 
+def _file(workspace: Path | None, filings: Sequence[Filing], json: bool) -> None:
+    """File requests, say what became of them, and warn of those that name nobody; they are filed all the same."""
+    from tru.cli import unknown
+    from tru.requests.intake import file_all
+
+    data, days = open_workspace(workspace).data, _days(workspace)
+    subjects = [filing.subject for filing in filings]
+    receipts = file_all(_inbox(workspace), filings)
+    found = unknown.known(data, subjects)
+    _report(receipts, found, days, json)
+    unknown.warn(data, subjects, found, [f.row or r.request.id for f, r in zip(filings, receipts, strict=True)])
+
+
 def _inbox(workspace: Path | None) -> Inbox:
     # SQLAlchemy is slow to load; `tru --help` must not wait for it.
     from tru.requests.store import open_inbox
@@ -177,9 +186,14 @@ def _days(workspace: Path | None) -> int:
         raise WorkspaceError(f"{ws.params}: the block `requests` cannot be read. Correct it and run again.") from error
 
 
-def _report(receipts: Sequence[Receipt], days: int, json: bool) -> None:
+def _report(receipts: Sequence[Receipt], found: Sequence[bool] | None, days: int, json: bool) -> None:
+    """What became of each request; ``found``: whether the data knows its subject."""
     if json:
-        print_json_list({**receipt.request.public(days), "added": receipt.added} for receipt in receipts)
+        knows: Sequence[bool | None] = [None] * len(receipts) if found is None else found
+        print_json_list(
+            {**receipt.request.public(days), "added": receipt.added, "known": is_known}
+            for receipt, is_known in zip(receipts, knows, strict=True)
+        )
         return
     if len(receipts) == 1:
         request = receipts[0].request
