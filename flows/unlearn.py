@@ -58,7 +58,19 @@ def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict
             raise ReleaseError(_call_a_person(batch, UNAPPROVED, [refusal]))
         tasks.promote(here, batch)
         closed = tasks.close(here, batch)
-    return {"batch": batch, **closed, "erased": tasks.erase(here)["batches"]}
+    done = {"batch": batch, **closed, "erased": tasks.erase(here)["batches"]}
+    return Completed(message=ended(done), data=done)
+
+
+def ended(done: dict[str, Any]) -> str:
+    """How a batch ended, in words; ``done`` is what the flow returns."""
+    words = f"{done['batch']}: {done['outcome']}; version {done['version']} is champion."
+    if done["not_found"]:
+        words += (
+            f" {done['not_found']} of {done['size']} requests named nobody and nothing in the data: closed as "
+            "“not found”, see `tru requests list --state closed`."
+        )
+    return words
 
 
 def run(ws: Workspace) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from flows.unlearn import unlearn_nightly
+from flows.unlearn import ended, unlearn_nightly
 from tests.workspaces import change, file_requests, grow, named_in_inbox, remains, subjects
 from tru.cli.main import app
 from tru.errors import ReleaseError, RequestError
@@ -53,6 +53,11 @@ def test_a_night_from_the_request_to_the_promoted_model(trained):
         "version": "2",
         "size": 6,
     }
+    assert found["not_found"] == 1
+    assert ended(found) == (
+        f"{found['batch']}: unlearned; version 2 is champion. 1 of 6 requests named nobody and nothing in the data: "
+        "closed as “not found”, see `tru requests list --state closed`."
+    )
 
     status = read(trained, "status")
     assert set(status) == {
@@ -85,6 +90,9 @@ def test_a_night_from_the_request_to_the_promoted_model(trained):
     assert remains(trained, wanted) == [] and named_in_inbox(trained, wanted) == 0
 
     tags = Registry(trained).champion().tags
+    assert tags["tru.not_found"] == "1" == str(open_inbox(trained).batch(found["batch"]).facts["not_found"])
+    ledger = {entry["kind"]: entry["facts"] for entry in read(trained, "ledger", "show")["entries"]}
+    assert ledger["data"]["not_found"] == ledger["batch"]["not_found"] == 1
     assert tags["tru.batch"] == found["batch"] and tags["tru.method"] == "tru" and tags["tru.verdict"] == "pass"
     assert Registry(trained).champion().aliases == ("challenger", "champion")
     assert "ledger intact" in tru(trained, "ledger", "verify", "--against")
@@ -104,7 +112,7 @@ def test_a_batch_of_strangers_closes_and_changes_nothing(trained):
 
     found = run(trained)
 
-    assert found["outcome"] == "not found"
+    assert found["outcome"] == "not found" and found["not_found"] == 2
     assert [r["outcome"] for r in read(trained, "requests", "list")] == ["not found"] * 2
     status = read(trained, "status")
     assert (status["champion"]["version"], status["champion"]["data_md5"]) == ("1", md5)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tests import nights
-from tru.report.story import Way, current, ending, way
+from tru.report.story import Way, current, ending, not_found, way
 
 BEGIN = ["requested", "batched", "cut", "unlearned"]
 
@@ -30,7 +30,28 @@ BEGIN = ["requested", "batched", "cut", "unlearned"]
 def test_the_way_of_a_batch(batch, end, stations):
     assert ending(batch) == end
     found = way(batch)
-    assert list(found.stations) == stations and set(found.marks) == set(stations)
+    assert list(found.stations) == stations
+    assert set(found.marks) == {*stations, *(end for _, end in found.branches)}
+
+
+def test_requests_that_name_nobody_take_a_branch_of_their_own():
+    """Whatever becomes of the others."""
+    for batch in (nights.fresh(), nights.held(), nights.half_way("gate"), nights.declined_then_released()):
+        some = replace(batch, facts=batch.facts | {"not_found": 5})
+        before, after = way(batch), way(some)
+        assert before.steps | {("batched", "nobody")} == after.steps and ("batched", "nobody") not in before.steps
+        assert after.stations == before.stations
+        assert after.marks == before.marks | {"nobody": "done"}
+        assert after.labels["nobody"] == "5 requests"
+    assert way(nights.fresh()).labels["nobody"] == "not in the data"
+    assert not way(nights.not_found()).branches
+
+
+def test_batches_of_earlier_versions_say_only_how_many_were_found():
+    old = nights.licensed()
+    assert "not_found" not in old.facts and not_found(old) == 1
+    assert not_found(nights.half_way("claim")) == 0 and not_found(nights.fresh()) == 0
+    assert not_found(replace(old, facts=old.facts | {"not_found": 3})) == 3
 
 
 def test_what_was_refused_is_marked():

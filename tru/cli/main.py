@@ -73,13 +73,13 @@ def run_nightly(workspace: WorkspaceOption = None) -> None:
 
     ws = open_workspace(workspace)
     use_workspace(ws)
-    from flows.unlearn import run
+    from flows.unlearn import ended, run
 
     found = run(ws)
     if found["batch"] is None:
         typer.echo("Nothing to do: no deletion request is due.")
     else:
-        typer.echo(f"{found['batch']}: {found['outcome']}; version {found['version']} is champion.")
+        typer.echo(ended(found))
     if found["erased"]:
         typer.echo(f"Erased and certified: {', '.join(found['erased'])}. See `tru certificate list`.")
 

@@ -113,6 +113,11 @@ class Run:
         """What the batch's MLflow runs are found by again; a retry with other settings logs new ones."""
         return f"{self.id}/{digest(load_settings(self.ws))}"
 
+    @property
+    def not_found(self) -> int:
+        """How many of its requests were closed because their subject is not in the data."""
+        return self.inbox.outcomes(self.id)["not found"]
+
     def unknown(self) -> list[str]:
         """Requests whose subject is not in the data."""
         return [r.id for r in self.inbox.list(batch=self.id) if r.is_open and not _is_in(r, self.forget)]

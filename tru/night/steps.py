@@ -101,14 +101,15 @@ def cut(ws: Workspace, batch: str) -> str:
         save_dataset(cut_dataset(load_dataset(run.before), run.forget), ws.data)
     md5 = versions.add()
     versions.commit(f"Data without {batch}")
+    sizes = {"forgotten": run.forget.size, "not_found": run.not_found}
     facts = {
         "data_md5_before": run.notes["data_md5"],
         "data_md5_after": md5,
-        "forgotten": run.forget.size,
+        **sizes,
         "regimes": _sizes(run.forget),
         "started": run.notes["started"],
     }
-    enter(ws, "data", batch, batch=batch, before=run.notes["data_md5"], after=md5, forgotten=run.forget.size)
+    enter(ws, "data", batch, batch=batch, before=run.notes["data_md5"], after=md5, **sizes)
     run.finish("cut", State.CUT, **facts)
     return md5
 
@@ -276,6 +277,7 @@ def promote(ws: Workspace, batch: str) -> str:
         "tru.method": method,
         "tru.verdict": "released" if released else "pass",
         "tru.deleted_through": str(run.batch.sequence),
+        "tru.not_found": str(run.not_found),
     }
     outcome: Literal["unlearned", "retrained"] = "retrained" if method == "retrain" else "unlearned"
     why: Literal["unlearned", "retrained", "released"] = "released" if released else outcome
@@ -307,11 +309,11 @@ def close(ws: Workspace, batch: str) -> dict[str, Any]:
     word: Literal["pass", "fail"] = "fail" if said == "fail" else "pass"  # a released model may have failed or passed
     verdict = None if outcome == "not found" else word
     took = seconds(facts)
-    size, version = run.batch.size, facts["version"]
-    enter(ws, "batch", f"{batch}/closed", batch=batch, outcome=outcome, verdict=verdict, size=size, version=version)
+    found = {"version": facts["version"], "size": run.batch.size, "not_found": run.not_found}
+    enter(ws, "batch", f"{batch}/closed", batch=batch, outcome=outcome, verdict=verdict, **found)
     run.inbox.close(batch, run.owner, outcome, verdict, took)
     best_effort(lambda: write_report(ws, batch))
-    return {"outcome": outcome, "verdict": verdict or "none", "version": version, "size": size}
+    return {"outcome": outcome, "verdict": verdict or "none", **found}
 
 
 def _refuse_swapped(run: Run) -> None:

@@ -15,7 +15,7 @@ from tru.errors import RequestError
 from tru.report import sentences
 from tru.report.picture import pictures
 from tru.report.points import point, points, tolerance
-from tru.report.story import current, ending, way
+from tru.report.story import current, ending, not_found, way
 from tru.report.table import STRIP, Block, Reason, blocks, exact_rows, reasons, side_by_side
 from tru.report.words import MISSING, day, decimal, duration, finite, moment, several, subjects
 from tru.requests.lifecycle import Batch
@@ -181,9 +181,8 @@ def _tiles(batch: Batch) -> list[tuple[str, str, str]]:
     """The night at a glance: name, value, remark."""
     facts = batch.facts
     seconds = (facts.get("evaluate") or {}).get("seconds") or {}
-    known = facts.get("forgotten")
     asked = subjects(facts.get("regimes") or {}) if facts.get("regimes") else ""
-    absent = batch.size - known if isinstance(known, int) else 0
+    absent = not_found(batch)
     missing = f"{several(absent, 'request', 'requests')} not found" if absent > 0 else ""
     unlearned = f"unlearning {duration(seconds['unlearn'])}" if finite(seconds.get("unlearn")) else ""
     whole = f"one retraining {duration(seconds['retrain'])}" if finite(seconds.get("retrain")) else ""

@@ -59,16 +59,18 @@ class Way:
         stations: in the order they were reached.
         marks: station -> how it went; a station not in it was not reached.
         labels: station -> a few words below its name.
+        branches: arrows that some of the requests took on their own.
     """
 
     stations: Sequence[str]
     marks: Mapping[str, Mark]
     labels: Mapping[str, str] = field(default_factory=dict)
+    branches: Sequence[tuple[str, str]] = ()
 
     @property
     def steps(self) -> set[tuple[str, str]]:
         """Which arrows were taken."""
-        return set(zip(self.stations, self.stations[1:], strict=False))
+        return {*zip(self.stations, self.stations[1:], strict=False), *self.branches}
 
 
 def way(batch: Batch) -> Way:
@@ -78,7 +80,20 @@ def way(batch: Batch) -> Way:
         turns = ["promoted"]  # not approved at first, so it was there before
     stations = list(marks)
     at = stations.index("held") if "held" in stations else 0
-    return Way([*stations[:at], *turns, *stations[at:]], marks, _labels(batch, marks))
+    branches = []
+    if not_found(batch) and "nobody" not in marks:
+        marks, branches = {**marks, "nobody": "done"}, [("batched", "nobody")]
+    return Way([*stations[:at], *turns, *stations[at:]], marks, _labels(batch, marks), branches)
+
+
+def not_found(batch: Batch) -> int:
+    """How many of its requests named nobody and nothing in the data; 0 as long as nobody has looked."""
+    facts = batch.facts
+    if "not_found" in facts:
+        return int(facts["not_found"])
+    # Batches of version 0.1.0 say only how many were found.
+    forgotten = facts.get("forgotten")
+    return max(batch.size - forgotten, 0) if isinstance(forgotten, int) else 0
 
 
 def _marks(batch: Batch) -> dict[str, Mark]:
@@ -144,6 +159,7 @@ def _labels(batch: Batch, marks: Mapping[str, Mark]) -> dict[str, str]:
         "gate": _said(facts.get("gate") or {}),
         "retrained": _took({"seconds": seconds.get("retrain")}),
         "gate again": _said(facts.get("retrain") or {}),
+        "nobody": several(n, "request", "requests") if (n := not_found(batch)) else "",
         "promoted": "not approved" if ending(batch) == "declined" else _version(facts),
     }
     return _PLAIN | {name: words for name, words in tonight.items() if words and name in marks}
