@@ -89,15 +89,6 @@ def checked_received(moment: datetime, now: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def moments(given: Iterable[datetime | None], now: datetime) -> list[datetime]:
-    """When each request was received, in UTC; what is not given is ``now``.
-
-    Raises:
-        RequestError: see :func:`checked_received`.
-    """
-    return [now if moment is None else checked_received(moment, now) for moment in given]
-
-
 def checked_reference(value: object) -> str:
     """A case number without surrounding blanks.
 
@@ -110,30 +101,39 @@ def checked_reference(value: object) -> str:
     return text
 
 
-def file(
-    rows: Transaction,
-    key: Key,
+def checked(
     subjects: Sequence[Subject],
-    received: Sequence[datetime],
-    references: Sequence[str | None],
-) -> Sequence[Receipt]:
+    received: datetime | Sequence[datetime | None] | None,
+    references: Sequence[str | None] | None,
+    now: datetime,
+) -> list[tuple[Subject, datetime, str | None]]:
+    """What is handed in (see `Inbox.add_all`) as one row for each subject: what, when (UTC), under which case number.
+
+    Raises:
+        RequestError: a moment or a case number cannot be taken.
+    """
+    given = received if isinstance(received, Sequence) else [received] * len(subjects)
+    moments = [now if moment is None else checked_received(moment, now) for moment in given]
+    numbers = [None if number is None else checked_reference(number) for number in references or [None] * len(subjects)]
+    return list(zip(subjects, moments, numbers, strict=True))
+
+
+def file(rows: Transaction, key: Key, given: Sequence[tuple[Subject, datetime, str | None]]) -> Sequence[Receipt]:
     """File a request for each subject that has no open one. Of a subject that asks again the earlier day counts.
 
     Args:
         rows: the transaction.
         key: the suppression key.
-        subjects: whom or what the requests name.
-        received: when each of them was received, as many.
-        references: the case number of each, as many; a request that is filed again is found by each of its numbers.
+        given: what :func:`checked` gave. A request that is filed again is found by each of its case numbers.
 
     Returns:
         One receipt per subject, in order.
     """
-    keys = [key.of_subject(subject) for subject in subjects]
+    keys = [key.of_subject(subject) for subject, _, _ in given]
     requests = rows.open_by_key(set(keys))
     new: dict[str, None] = {}
     earlier: dict[str, None] = {}
-    for name, subject, moment in zip(keys, subjects, received, strict=True):
+    for name, (subject, moment, _) in zip(keys, given, strict=True):
         if name not in requests:
             requests[name] = moves.queued(subject, moment)
             new[name] = None
@@ -143,8 +143,8 @@ def file(
     rows.insert([(name, requests[name]) for name in new])
     rows.update([requests[name] for name in earlier if name not in new])
     moves.suppress(rows, key, [requests[name] for name in new])
-    filed = [(requests[name].id, reference) for name, reference in zip(keys, references, strict=True) if reference]
-    rows.refer(sorted({(id, key.of_reference(reference)) for id, reference in filed}))
+    filed = [(requests[name].id, number) for name, (_, _, number) in zip(keys, given, strict=True) if number]
+    rows.refer(sorted({(id, key.of_reference(number)) for id, number in filed}))
     return _receipts(keys, requests, new)
 
 

@@ -99,13 +99,9 @@ class Inbox:
             RequestError: a moment lacks its zone, or lies in the future or more than ten years ago; or a case number is
                 no line of text.
         """
-        given = received if isinstance(received, Sequence) else [received] * len(subjects)
-        asked = filing.moments(given, self._moment())
-        numbers = [
-            None if one is None else filing.checked_reference(one) for one in references or [None] * len(subjects)
-        ]
+        given = filing.checked(subjects, received, references, self._moment())
         with self._rows.writing() as rows:
-            return filing.file(rows, self._key, subjects, asked, numbers)
+            return filing.file(rows, self._key, given)
 
     def filed_under(self, reference: str) -> Sequence[DeletionRequest]:
         """The requests that were filed under a case number, in the order they came in; none if it is unknown."""
@@ -130,11 +126,7 @@ class Inbox:
             return rows.requests(states=states, batch=batch)
 
     def get(self, id: str) -> DeletionRequest:
-        """One request.
-
-        Raises:
-            RequestError: there is none with this id.
-        """
+        """One request; see :meth:`get_all`."""
         return self.get_all([id])[0]
 
     def get_all(self, ids: Sequence[str]) -> Sequence[DeletionRequest]:
