@@ -18,7 +18,8 @@ from tru.evaluation.evidence import groups, observe
 from tru.evaluation.gate import judge_fresh
 from tru.evaluation.report import exact_checks
 from tru.models.trained import TrainedModel
-from tru.release.registry import ModelVersion, Registry
+from tru.release.registry import Registry
+from tru.release.registry_reader import ModelVersion
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
 from tru.stages import retrained

@@ -33,9 +33,9 @@ from benchmarks.endings import Check
 from benchmarks.mixes import mix, write
 from benchmarks.provenance import provenance
 from tru.data.interactions import load_dataset
+from tru.erasure.places import folder as traces_folder
 from tru.erasure.scan import sightings
 from tru.erasure.traces import Traces
-from tru.erasure.traces import folder as traces_folder
 from tru.errors import TruError
 from tru.requests.store import open_inbox
 from tru.workspace import Workspace

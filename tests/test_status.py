@@ -1,4 +1,11 @@
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from math import ceil
 
 import pytest
 from typer.testing import CliRunner
@@ -11,9 +18,10 @@ from tru.errors import ModelError
 from tru.init import create
 from tru.release.registry import Registry
 from tru.requests.lifecycle import State
+from tru.requests.owner import this_owner
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
-from tru.status import as_words, deadlines, read, recommendation, urgent
+from tru.status import as_words, deadlines, is_anything_due, read, recommendation, urgent
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOTHING = {
@@ -32,8 +40,11 @@ def empty(tmp_path):
 def test_an_empty_workspace_has_no_champion_and_makes_no_store(empty):
     assert read(empty) == {
         "champion": None,
+        "champion_problem": None,
         "requests": dict.fromkeys(State, 0),
+        "open_batch": None,
         "last_batch": None,
+        "urgent": [],
         "deadlines": {"overdue": 0, "soon": 0, "next_due": None},
         "baseline": None,
         "drift": None,
@@ -126,6 +137,140 @@ def test_a_batch_under_work_is_not_urgent(empty):
     assert urgent(empty) == []
 
 
+def interrupted(ws, how):
+    """A batch whose run was killed, lost its machine, or failed; and nobody is at it any more."""
+    inbox = open_inbox(ws)
+    inbox.add("user", user="ann")
+    owner = this_owner() if how == "it failed" else "another-machine:1:2"
+    if how == "killed":
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        owner = this_owner().replace(f":{os.getpid()}:", f":{process.pid}:")
+        process.wait()
+    batch = inbox.claim(owner, 120.0)
+    times = {"cut": "2026-11-23T02:31:07+00:00"}
+    inbox.advance(batch.id, owner, "cut", State.CUT, times=times)
+    if how == "it failed":
+        inbox.release(batch.id, owner)
+    return batch.id
+
+
+@pytest.mark.parametrize("how", ["killed", "its machine is gone", "it failed"])
+def test_an_interrupted_batch_is_urgent_and_says_how_far_it_came(empty, how):
+    batch = interrupted(empty, how)
+    later = datetime.now(UTC) + timedelta(minutes=3 if how == "its machine is gone" else 0)
+    lines = urgent(empty, later)
+    assert lines[0].startswith(f"INTERRUPTED: {batch} stopped after the step cut (2026-11-23 02:31 UTC)")
+    assert "`tru run` goes on from there" in lines[1] and len(lines) == 2
+    found = read(empty, later)
+    assert found["urgent"] == lines
+    assert found["open_batch"] == {
+        "id": batch,
+        "state": "interrupted",
+        "step": "cut",
+        "since": "2026-11-23T02:31:07+00:00",
+    }
+
+
+def test_a_batch_under_work_is_said_and_is_not_urgent(empty):
+    inbox = open_inbox(empty)
+    inbox.add("user", user="ann")
+    batch = inbox.claim(this_owner(), 120.0).id
+    found = read(empty)
+    assert found["open_batch"]["state"] == "working" and found["urgent"] == []
+    assert f"open batch  {batch}: a run is at it; last step claim" in as_words(found)
+
+
+def test_a_held_batch_shows_its_first_reasons_and_how_many_more_there_are(empty):
+    hold(empty, held=[f"reason {n}" for n in range(9)])
+    lines = [line.strip() for line in urgent(empty)]
+    assert [line for line in lines if line.startswith("because")] == [f"because reason {n}" for n in range(3)]
+    assert "and 6 more reasons, see the report" in lines
+
+
+def test_requests_that_named_nothing_are_counted(empty):
+    inbox = open_inbox(empty)
+    ids = [inbox.add("user", user=name).request.id for name in ("ann", "bob", "eve")]
+    batch = inbox.claim(this_owner(), 120.0).id
+    inbox.not_found(batch, this_owner(), ids[:2])
+    inbox.close(batch, this_owner(), "unlearned", "pass", {})
+    found = read(empty)
+    assert found["last_batch"]["not_found"] == 2
+    assert "not found   2 of these 3 named nothing in the data: `tru requests list`" in as_words(found)
+
+
+def test_a_champion_whose_files_are_gone_is_said(trained):
+    shutil.rmtree(trained.model_store)
+    found = read(trained)
+    assert found["champion"]["version"] == "1"
+    (line,) = found["urgent"]
+    assert line.startswith("NO CHAMPION: version 1 is champion, but its files are gone from ")
+    assert str(trained.model_store) in line and "`tru rollback --list`" in line
+
+
+def test_a_store_that_lost_the_champion_is_said(trained):
+    (trained.root / "mlflow.db").unlink()
+    found = read(trained)
+    assert found["champion"] is None
+    (line,) = found["urgent"]
+    assert line.startswith("NO CHAMPION: by the ledger version 1 serves, but MLflow's store has no champion")
+    assert not (trained.root / "mlflow.db").exists()
+
+
+def test_a_server_that_is_gone_leaves_all_the_rest(trained, monkeypatch):
+    open_inbox(trained).add_all(subjects(trained))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        found = read(trained)
+    assert found["champion"]["version"] == "1" and found["champion"]["deleted_through"] == 0  # by the ledger
+    assert found["requests"]["queued"] == 6 and found["drift"] is None
+    (line,) = found["urgent"]
+    assert "does not answer (MLFLOW_TRACKING_URI)" in line
+
+
+def test_it_fits_a_screen_when_everything_is_the_matter(empty):
+    file_aged(empty, 40, 29)
+    interrupted(empty, "it failed")
+    found = read(empty, NOW) | {
+        "champion": {"version": "112", "data_md5": "9400820d0e6e820a4aad30c2bf1817ef.dir", "deleted_through": 10_112},
+        "requests": {"queued": 25, "held": 62, "closed": 10_112, "withdrawn": 3},
+        "last_batch": {**BATCH, "not_found": 2},
+        "baseline": {"version": "104", "age_days": 3.25},
+        "drift": DRIFT,
+        "licences": [
+            {"regime": regime, "size": 100, "expires": "2026-12-23T12:00:00+00:00"}
+            for regime in ("user", "item", "interaction", "modality")
+        ],
+    }
+    lines = [*found["urgent"], *as_words(found).splitlines()]
+    assert len(found["urgent"]) == 5 and len(lines) >= 13
+    assert sum(max(1, ceil(len(line) / 80)) for line in lines) <= 24 - 1  # and the prompt
+
+
+@pytest.mark.parametrize("what", ["a request", "an open batch", "a held batch", "an erasure"])
+def test_what_is_due_is_known_beforehand(empty, what):
+    assert not is_anything_due(empty)
+    if what == "a request":
+        open_inbox(empty).add("user", user="ann")
+    elif what == "an open batch":
+        interrupted(empty, "it failed")
+    elif what == "a held batch":
+        hold(empty, held=["no"])
+    else:
+        place = empty.state / "erasure" / "batch-20260101-01"
+        place.mkdir(parents=True)
+        (place / "traces.npz").touch()
+        about = {"batch": place.name, "mark": 1, "promoted": "2026-11-23T11:00:00+00:00", "requests": [], "about": {}}
+        (place / "about.json").write_text(json.dumps(about))
+        empty.params.write_text("erasure: {grace_hours: 2}\n")
+        assert not is_anything_due(empty, NOW)  # its time of grace is not over
+        assert is_anything_due(empty, NOW + timedelta(hours=2))
+        empty.params.write_text("erasure: {automatic: false}\n")
+        assert not is_anything_due(empty, NOW)  # a person erases
+        empty.params.write_text("")
+    assert is_anything_due(empty, NOW)
+
+
 def test_the_command_puts_what_is_urgent_first_and_in_red(empty):
     open_inbox(empty).add("user", user="ann", received=datetime.now(UTC) - timedelta(days=40))
     words = ["status", "--workspace", str(empty.root)]
@@ -189,7 +334,7 @@ def test_a_damaged_baseline_does_not_silence_the_status(trained):
 
 
 def test_a_batch_that_ended_is_one_line():
-    words = as_words({"champion": None, "requests": {}, "last_batch": BATCH, **NOTHING})
+    words = as_words({"champion": None, "requests": {}, "open_batch": None, "last_batch": BATCH, **NOTHING})
     assert "last batch  batch-20260101-01: unlearned, verdict pass, 3 requests" in words
 
 

@@ -6,13 +6,17 @@ the sign that all three happened. What a crash left undone is finished by the ne
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tru.errors import ReleaseError
-from tru.release.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
+from tru.release import registry_reader
+from tru.release.registry_reader import CHALLENGER, CHAMPION, ModelVersion
 from tru.requests.ledger import Entry
 from tru.requests.store import open_inbox, open_ledger
 from tru.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tru.release.registry import Registry
 
 Why = Literal["trained", "unlearned", "retrained", "baseline", "rollback", "released"]
 
@@ -35,6 +39,8 @@ def crown(ws: Workspace, version: str, why: Why, batch: str | None = None, **fac
     Raises:
         ReleaseError: there is no such version, or it does not respect every completed deletion.
     """
+    from tru.release.registry import Registry  # MLflow, whose load takes seconds
+
     version = str(version)
     mend(ws)
     registry = Registry(ws)
@@ -54,6 +60,8 @@ def mend(ws: Workspace) -> Entry | None:
     Returns:
         The ledger entry of the change, if there was one to finish.
     """
+    from tru.release.registry import Registry
+
     entries, registry = open_ledger(ws).entries("champion"), Registry(ws)
     if not entries:
         return None
@@ -70,7 +78,7 @@ def mend(ws: Workspace) -> Entry | None:
 
 def eligible(ws: Workspace) -> list[ModelVersion]:
     """Versions that may serve: they respect every deletion that any champion did, and failed no gate; newest first."""
-    found = Registry(ws).list_versions()
+    found = registry_reader.versions(ws)
     mark = max([_answered(ws), *(_deleted_through(v) for v in found if LEDGER_TAG in v.tags)])
     return [v for v in found if _deleted_through(v) >= mark and not _failed(v)]
 
@@ -99,6 +107,8 @@ def rollback(ws: Workspace, version: str | None = None, reason: str = "") -> Mod
         ReleaseError: a batch is being worked on, the reason cannot be kept, or the version is not eligible (the message
             lists those that are).
     """
+    from tru.release.registry import Registry
+
     words = checked_reason(ws, reason) if reason else ""
     _refuse_at_night(ws)
     unfinished = mend(ws)
@@ -121,15 +131,15 @@ def unanchored(ws: Workspace) -> list[str]:
 
     The tag of a version lies in MLflow's database, so a ledger that was rewritten as a whole shows here.
     """
-    registry, entries = Registry(ws), open_ledger(ws).entries("champion")
+    versions, entries = registry_reader.versions(ws), open_ledger(ws).entries("champion")
     by_digest = {entry.digest: entry for entry in entries}
     faults = []
-    for found in reversed(registry.list_versions()):
+    for found in reversed(versions):
         tag = found.tags.get(LEDGER_TAG)
         if tag is not None and (tag not in by_digest or by_digest[tag].facts["version"] != found.version):
             faults.append(f"version {found.version} was entered in the ledger as {tag[:12]}, which is not there now")
-    champion = registry.champion()
-    serving, known = (champion.version if champion else None), (entries[-1].facts["version"] if entries else None)
+    serving = next((found.version for found in versions if CHAMPION in found.aliases), None)
+    known = entries[-1].facts["version"] if entries else None
     if serving != known:
         faults.append(
             f"{_named(serving)} serves, but the ledger's last champion is {_named(known)}: "

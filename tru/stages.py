@@ -1,4 +1,7 @@
-"""The stages of ``dvc.yaml``: the research loop, one function each, no server needed."""
+"""The stages of ``dvc.yaml``: the research loop, one function each, no server needed.
+
+Each runs in a process of its own and loads only what it needs: `prepare` waits for no torch.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,32 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tru.data.checks import check_raw
-from tru.data.forget import cut, simulate
-from tru.data.interactions import load_dataset, save_dataset
-from tru.data.prepare import Prepared, prepare
 from tru.errors import TruError, UnlearningError
-from tru.evaluation.audits import Stage
-from tru.evaluation.report import Comparison, compare
 from tru.models.params import TrainParams
-from tru.models.trained import TrainedModel
 from tru.settings import Settings, load_settings
-from tru.training import fit
-from tru.unlearning.base import make
-from tru.unlearning.calibration import calibrate
 from tru.unlearning.params import UnlearnParams
-from tru.unlearning.retrain import Retrain
 from tru.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tru.data.prepare import Prepared
+    from tru.evaluation.report import Comparison
+    from tru.models.trained import TrainedModel
 
 
 def prepare_stage(ws: Workspace, _: Settings) -> None:
     """Validate the raw data and count it."""
+    from tru.data.interactions import load_dataset
+
     write_json(ws.metrics / "data.json", load_dataset(ws.data).summary())
 
 
 def check_stage(ws: Workspace, _: Settings) -> None:
     """Great Expectations on the raw data; a failing expectation stops the run."""
+    from tru.data.checks import check_raw
+    from tru.data.interactions import load_dataset
+
     report = check_raw(load_dataset(ws.data))
     write_json(ws.metrics / "check.json", report.to_dict())
     report.raise_if_failed()
@@ -43,6 +45,9 @@ def check_stage(ws: Workspace, _: Settings) -> None:
 
 def train_stage(ws: Workspace, settings: Settings) -> None:
     """Train the original and calibrate the strength of unlearning on its canaries."""
+    from tru.data.interactions import load_dataset
+    from tru.training import fit
+
     checkpoint = ws.state / "checkpoints" / "train.npz"
     model = fit(load_dataset(ws.data), settings.model, settings.train, checkpoint=checkpoint)
     calibrated(model, settings.unlearn).save(ws.artifacts / "original")
@@ -53,6 +58,9 @@ def train_stage(ws: Workspace, settings: Settings) -> None:
 
 def forget_stage(ws: Workspace, settings: Settings) -> None:
     """Draw a batch by ``params.yaml`` and write the data set without it."""
+    from tru.data.forget import cut, simulate
+    from tru.data.interactions import load_dataset, save_dataset
+
     ds = load_dataset(ws.data)
     forget = simulate(ds, settings.forget)
     forget.save(ws.artifacts / "forget.json")
@@ -61,6 +69,8 @@ def forget_stage(ws: Workspace, settings: Settings) -> None:
 
 def retrain_stage(ws: Workspace, settings: Settings) -> None:
     """Train the baselines."""
+    from tru.models.trained import TrainedModel
+
     original = TrainedModel.load(ws.artifacts / "original")
     folder = ws.artifacts / "retrained"
     retrained(original, _retained(ws, original), settings.train, settings.gate.baselines, folder)
@@ -68,12 +78,18 @@ def retrain_stage(ws: Workspace, settings: Settings) -> None:
 
 def unlearn_stage(ws: Workspace, settings: Settings) -> None:
     """Make the original forget."""
+    from tru.models.trained import TrainedModel
+    from tru.unlearning.base import make
+
     original = TrainedModel.load(ws.artifacts / "original")
     make(settings.unlearn, settings.train).unlearn(original, _retained(ws, original)).save(ws.artifacts / "unlearned")
 
 
 def evaluate_stage(ws: Workspace, settings: Settings) -> None:
     """Measure all models on the same pairs, ask the gate, write ``metrics/evaluate.json`` and log the runs."""
+    from tru.evaluation.audits import Stage
+    from tru.evaluation.report import compare
+    from tru.models.trained import TrainedModel
     from tru.release.versions import DataVersions
 
     original = TrainedModel.load(ws.artifacts / "original")
@@ -135,6 +151,8 @@ def calibrated(model: TrainedModel, params: UnlearnParams) -> TrainedModel:
 
     Data with too few pairs to practise on gives a model without one: it serves, and its nights retrain.
     """
+    from tru.unlearning.calibration import calibrate
+
     model = model.with_facts(train_seconds=model.facts["seconds"], method="train")
     if params.strength != "canary":
         return model
@@ -150,6 +168,9 @@ def retrained(
 
     Finished ones found in ``folder`` are kept, so that a crash costs at most one epoch.
     """
+    from tru.models.trained import TrainedModel
+    from tru.unlearning.retrain import Retrain
+
     models = []
     for k in range(max(count, 2)):
         place = folder / f"seed-{k}"
@@ -214,6 +235,9 @@ def clear(folder: Path) -> None:
 
 
 def _retained(ws: Workspace, original: TrainedModel) -> Prepared:
+    from tru.data.interactions import load_dataset
+    from tru.data.prepare import prepare
+
     return prepare(load_dataset(ws.artifacts / "retained"), original.recipe.canary_rate)
 
 

@@ -1,75 +1,129 @@
-"""What is asked of a workspace: who serves, what waits, what a person must do, what would be recommended."""
+"""What is asked of a workspace: who serves, what waits, what a person must do, what would be recommended.
+
+It is asked more often than anything else, so nothing here loads MLflow, torch or pandas: who serves is read from the
+store's own rows, and where the store cannot be asked, the ledger says who was made champion last.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from tru import baseline
 from tru.erasure.pending import waiting
-from tru.erasure.traces import pending
+from tru.erasure.places import pending
 from tru.errors import DataError, ModelError, ReleaseError
-from tru.release.registry import ModelVersion, Registry
-from tru.release.serving import Recommender
-from tru.requests.lifecycle import Batch
+from tru.release import registry_reader
+from tru.requests.inbox import Inbox
+from tru.requests.lifecycle import WAITING, Batch
+from tru.requests.owner import is_dead
 from tru.requests.store import open_inbox, open_ledger, open_suppression
 from tru.settings import load_settings
 from tru.workspace import Workspace
 
 _FULLY_TRAINED = ("train", "retrain", "baseline")  # values of the tag tru.method
+# Of a held batch's reasons; more would push the ways out off the screen, and the report has them all.
+_REASONS, _WIDTH = 3, 100
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Who serves, as far as it can be found out.
+
+    Attributes:
+        facts: ``version``, ``data_md5``, ``deleted_through``; None if nobody serves.
+        tags: of its version; empty where only the ledger could be asked.
+        problem: why it does not, or might not, serve, in one sentence with a way out; None if nothing is wrong.
+    """
+
+    facts: dict[str, Any] | None
+    tags: Mapping[str, str]
+    problem: str | None = None
+
+
+def champion(ws: Workspace) -> Champion:
+    """Who serves; a version whose files are gone, or a store that does not answer, is said and raises nothing."""
+    last = open_ledger(ws).last("champion")
+    known = last and {name: last.facts.get(name) for name in ("version", "data_md5", "deleted_through")}
+    try:
+        found = registry_reader.champion(ws)
+        lost = found and registry_reader.lost_files(ws, found.version)
+    except ReleaseError as error:
+        return Champion(known, {}, str(error))
+    if found is None:
+        missing = known and (
+            f"by the ledger version {known['version']} serves, but MLflow's store has no champion. Restore mlflow.db "
+            "and mlartifacts/, or make another: `tru rollback`, `tru train`."
+        )
+        return Champion(None, {}, missing)
+    facts = {
+        "version": found.version,
+        "data_md5": found.tags.get("tru.data_md5"),
+        "deleted_through": int(found.tags.get("tru.deleted_through", 0)),
+    }
+    gone = lost and (
+        f"version {found.version} is champion, but its files are gone from {lost}. Restore them, or let another serve: "
+        "`tru rollback --list`, `tru train`."
+    )
+    return Champion(facts, found.tags, gone)
+
+
+def is_anything_due(ws: Workspace, now: datetime | None = None) -> bool:
+    """Whether `tru run` would do anything: for a request, an open batch, a day that comes near, or an erasure."""
+    now = now or datetime.now(UTC)
+    inbox, settings = open_inbox(ws), load_settings(ws)
+    if inbox.open_batch() is not None or any(inbox.counts()[state] for state in WAITING):
+        return True
+    days = inbox.overdue(settings.requests, now)
+    due = (one.is_due(settings.erasure.grace_hours, now) for one in waiting(ws))
+    return bool(days.overdue or days.soon) or (settings.erasure.automatic and any(due))
 
 
 def read(ws: Workspace, now: datetime | None = None) -> dict[str, Any]:
     """The state of the workspace; no identifier of a person in it.
 
     Returns:
-        ``champion`` (version, data_md5, deleted_through; or None), ``requests`` (state -> count), ``last_batch`` (id,
-        outcome, verdict, size, seconds; or None), ``deadlines`` (overdue, soon, next_due), ``baseline`` (version,
-        age_days; or None), ``drift`` of the champion since its last full training (nights, forgotten_share, distance;
-        or None where nothing is known), ``licences`` that count now (regime, size, method, expires), ``erasure``
-        (``waiting``: ids of batches; ``last``: when).
+        ``champion`` (version, data_md5, deleted_through; or None), ``champion_problem`` (words or None), ``requests``
+        (state -> count), ``open_batch`` (id, state: ``working``, ``interrupted`` or ``held``, step: the last that
+        finished, since; or None), ``last_batch`` (id, outcome, verdict, size, not_found, seconds; or None),
+        ``deadlines`` (overdue, soon, next_due), ``baseline`` (version, age_days; or None), ``drift`` of the champion
+        since its last full training (nights, forgotten_share, distance; or None where nothing is known), ``licences``
+        that count now (regime, size, method, expires), ``erasure`` (``waiting``: ids of batches; ``last``: when),
+        ``urgent`` (what a person must do, in lines).
     """
     now = now or datetime.now(UTC)
-    inbox = open_inbox(ws)
-    local = ws.tracking_uri.removeprefix("sqlite:///")  # asking must not make a store where there is none yet
-    is_missing = local != ws.tracking_uri and not Path(local).exists()
-    champion = None if is_missing else Registry(ws).champion()
-    batch = inbox.last_batch()
+    inbox, serving = open_inbox(ws), champion(ws)
     return {
-        "champion": None
-        if champion is None
-        else {
-            "version": champion.version,
-            "data_md5": champion.tags.get("tru.data_md5"),
-            "deleted_through": int(champion.tags.get("tru.deleted_through", 0)),
-        },
+        "champion": serving.facts,
+        "champion_problem": serving.problem,
         "requests": inbox.counts(),
-        "last_batch": None
-        if batch is None
-        else {
-            "id": batch.id,
-            "outcome": batch.outcome,
-            "verdict": batch.verdict,
-            "size": batch.size,
-            "seconds": batch.seconds,
-        },
+        "open_batch": _open_batch(inbox.open_batch(), now),
+        "last_batch": _last_batch(inbox),
         "deadlines": deadlines(ws, now),
         "baseline": _baseline(ws, now),
-        "drift": None if champion is None else _drift(ws, champion),
+        "drift": _drift(ws, serving.tags) if serving.tags else None,
         "licences": _licences(ws, now),
         "erasure": _erasure(ws),
+        "urgent": urgent(ws, now, serving),
     }
 
 
-def urgent(ws: Workspace, now: datetime | None = None) -> list[str]:
+def urgent(ws: Workspace, now: datetime | None = None, serving: Champion | None = None) -> list[str]:
     """What a person must do, in lines, the most urgent first; empty if nothing."""
-    held = open_inbox(ws).open_batch()
+    now, serving = now or datetime.now(UTC), serving or champion(ws)
     lines = deadline_words(deadlines(ws, now))
-    if held is not None and held.outcome == "held":
-        lines += _ways_out(ws, held)
-    return lines + _late_erasures(ws, now or datetime.now(UTC))
+    batch = open_inbox(ws).open_batch()
+    opened = _open_batch(batch, now)
+    if batch is not None and batch.outcome == "held":
+        lines += _ways_out(ws, batch)
+    elif opened is not None and opened["state"] == "interrupted":
+        lines += _way_on(opened)
+    if serving.problem:
+        lines.append(f"NO CHAMPION: {serving.problem}")
+    return lines + _late_erasures(ws, now)
 
 
 def deadlines(ws: Workspace, now: datetime | None = None) -> dict[str, Any]:
@@ -92,31 +146,58 @@ def deadline_words(found: Mapping[str, Any]) -> list[str]:
 
 
 def as_words(found: Mapping[str, Any]) -> str:
-    """What :func:`read` found, for a person."""
-    champion, batch = found["champion"], found["last_batch"]
-    lines = [
-        f"champion    version {champion['version']}, data {champion['data_md5']}, deletions through "
-        f"{champion['deleted_through']}"
-        if champion
-        else "champion    none; train one: `tru train`",
-        "requests    " + (", ".join(f"{n} {state}" for state, n in found["requests"].items() if n) or "none"),
-    ]
-    if batch:
-        lines.append(
-            f"last batch  {batch['id']}: {batch['outcome']}, verdict {batch['verdict']}, {batch['size']} requests"
-        )
-    if base := found["baseline"]:
-        lines.append(f"baseline    version {base['version']}, {base['age_days']:.1f} days old")
-    else:
-        lines.append("baseline    none; make one: `tru baseline`")
-    if found["drift"]:
-        lines.append(f"drift       {drift_words(found['drift'])}")
+    """What :func:`read` found, for a person: a screen of 80 columns."""
     erased = found["erasure"]
     waits = f"{', '.join(erased['waiting'])} waiting" if erased["waiting"] else "nothing waits"
-    lines.append(f"erasure     {waits}; last {erased['last'][:10] if erased['last'] else 'never'}")
     granted = [f"{r['regime']} up to {r['size']} until {r['expires'][:10]}" for r in found["licences"]]
-    lines.append("licences    " + ("; ".join(granted) or "none; `tru baseline` rehearses for them"))
-    return "\n".join(lines)
+    base = found["baseline"]
+    rows = {
+        "champion": _champion_words(found["champion"]),
+        "requests": ", ".join(f"{n} {state}" for state, n in found["requests"].items() if n) or "none",
+        "open batch": _open_words(found["open_batch"]),
+        "last batch": _last_words(found["last_batch"]),
+        "not found": _not_found_words(found["last_batch"]),
+        "baseline": f"version {base['version']}, {base['age_days']:.1f} days old"
+        if base
+        else "none; make one: `tru baseline`",
+        "drift": _drift_words(found["drift"]),
+        "erasure": f"{waits}; last {erased['last'][:10] if erased['last'] else 'never'}",
+        "licences": "; ".join(granted) or "none; `tru baseline` rehearses for them",
+    }
+    return "\n".join(f"{name:<12}{words}" for name, words in rows.items() if words)
+
+
+def _drift_words(drift: Mapping[str, Any] | None) -> str:
+    if not drift:
+        return ""
+    return drift_words(drift) if drift["nights"] else "none, it was trained from scratch"
+
+
+def _champion_words(facts: Mapping[str, Any] | None) -> str:
+    if not facts:
+        return "none; train one: `tru train`"
+    data = str(facts["data_md5"])[:8]
+    return f"version {facts['version']}, data {data}, deletions through {facts['deleted_through']}"
+
+
+def _open_words(batch: Mapping[str, Any] | None) -> str:
+    """The batch that a run is at; nothing if there is none, and what is held or interrupted was said before."""
+    if not batch or batch["state"] != "working":
+        return ""
+    return f"{batch['id']}: a run is at it; last step {batch['step']}, {_minute(batch['since'])}"
+
+
+def _last_words(batch: Mapping[str, Any] | None) -> str:
+    if not batch:
+        return ""
+    return f"{batch['id']}: {batch['outcome']}, verdict {batch['verdict']}, {batch['size']} requests"
+
+
+def _not_found_words(batch: Mapping[str, Any] | None) -> str:
+    """How many requests of the last batch named nobody in the data; nothing if all were found."""
+    if not batch or not batch.get("not_found"):
+        return ""
+    return f"{batch['not_found']} of these {batch['size']} named nothing in the data: `tru requests list`"
 
 
 def drift_words(drift: Mapping[str, Any]) -> str:
@@ -135,13 +216,14 @@ def recommendation(ws: Workspace, user: str, k: int) -> dict[str, Any]:
     Raises:
         ModelError: there is no champion.
     """
-    registry = Registry(ws)
-    champion = registry.champion()
-    if champion is None:
+    from tru.release.serving import Recommender
+
+    serving = registry_reader.champion(ws)
+    if serving is None:
         raise ModelError("there is no champion yet. Train one: `tru train`.")
-    recommender = Recommender.load(registry.model_dir(champion.version), open_suppression(ws))
+    recommender = Recommender.load(registry_reader.model_dir(ws, serving.version), open_suppression(ws))
     found = recommender.recommend(user, k)
-    return {"items": list(found.items), "model_version": champion.version, "suppressed": found.suppressed}
+    return {"items": list(found.items), "model_version": serving.version, "suppressed": found.suppressed}
 
 
 def held_reasons(batch: Batch) -> list[str]:
@@ -155,12 +237,54 @@ def _ways_out(ws: Workspace, held: Batch) -> list[str]:
     where = str(report) if report.exists() else f"`tru report {held.id}` writes it"
     return [
         f"HELD: {held.id} waits for a person. The champion serves on; the subjects stay suppressed; no batch follows.",
-        *(f"  because {reason}" for reason in held_reasons(held)),
+        *_because(held_reasons(held)),
         f"  The report: {where}. Then one of three:",
         "  1. Mend the cause (params.yaml), then `tru batch retry` and `tru run`: unlearned and judged anew.",
         *_release_words(held),
         "  3. Leave it: nothing is lost, but the days run, and new requests wait behind it.",
     ]
+
+
+def _because(reasons: list[str]) -> list[str]:
+    more = len(reasons) - _REASONS
+    lines = [f"  {shorten(f'because {reason}', _WIDTH, placeholder=' …')}" for reason in reasons[:_REASONS]]
+    return [*lines, f"  and {more} more reasons, see the report"] if more > 0 else lines
+
+
+def _way_on(opened: Mapping[str, Any]) -> list[str]:
+    return [
+        f"INTERRUPTED: {opened['id']} stopped after the step {opened['step']} ({_minute(opened['since'])}), and no run",
+        "  is at it. Nothing is lost: `tru run` goes on from there; so does the next night.",
+    ]
+
+
+def _open_batch(batch: Batch | None, now: datetime) -> dict[str, Any] | None:
+    """The batch that is not closed: whether a run is at it, and how far it came."""
+    if batch is None:
+        return None
+    alive = batch.owner is not None and batch.lease_until is not None and batch.lease_until > now
+    at_work = alive and not is_dead(str(batch.owner))
+    state = "held" if batch.outcome == "held" else "working" if at_work else "interrupted"
+    since = batch.facts.get("times", {}).get(batch.step) or batch.opened.isoformat(timespec="seconds")
+    return {"id": batch.id, "state": state, "step": batch.step, "since": since}
+
+
+def _last_batch(inbox: Inbox) -> dict[str, Any] | None:
+    batch = inbox.last_batch()
+    if batch is None:
+        return None
+    return {
+        "id": batch.id,
+        "outcome": batch.outcome,
+        "verdict": batch.verdict,
+        "size": batch.size,
+        "not_found": sum(request.outcome == "not found" for request in inbox.list(batch=batch.id)),
+        "seconds": batch.seconds,
+    }
+
+
+def _minute(moment: str) -> str:
+    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC"
 
 
 def _release_words(held: Batch) -> list[str]:
@@ -200,11 +324,11 @@ def _licences(ws: Workspace, now: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def _drift(ws: Workspace, champion: ModelVersion) -> dict[str, Any] | None:
+def _drift(ws: Workspace, tags: Mapping[str, str]) -> dict[str, Any] | None:
     """What the gate noted of this version; nothing drifts in a model that was trained from scratch."""
-    if champion.tags.get("tru.method") in _FULLY_TRAINED:
+    if tags.get("tru.method") in _FULLY_TRAINED:
         return {"nights": 0, "forgotten_share": 0.0, "distance": 0.0}
-    batch = champion.tags.get("tru.batch")
+    batch = tags.get("tru.batch")
     verdict = (open_inbox(ws).batch(batch).facts.get("gate") if batch else None) or {}
     return dict(verdict["drift"]) if verdict.get("drift") else None
 

@@ -19,8 +19,9 @@ from tru.champion import eligible
 from tru.data.interactions import load_dataset
 from tru.erasure import eraser
 from tru.erasure.pending import waiting
+from tru.erasure.places import folder, pending
 from tru.erasure.scan import scan
-from tru.erasure.traces import Traces, folder, pending
+from tru.erasure.traces import Traces
 from tru.errors import ErasureError, ReleaseError
 from tru.models.trained import TrainedModel
 from tru.release.registry import Registry

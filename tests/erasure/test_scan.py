@@ -16,9 +16,10 @@ import pytest
 from tests import workspaces
 from tru.data.forget import ForgetSet, cut
 from tru.data.interactions import load_dataset, save_dataset
+from tru.erasure.places import folder
 from tru.erasure.scan import forget_set, holds, scan, sightings, traces_for
 from tru.erasure.stores import NAMES
-from tru.erasure.traces import Traces, folder
+from tru.erasure.traces import Traces
 from tru.errors import RequestError
 from tru.models.trained import TrainedModel
 from tru.release.versions import DataVersions

@@ -5,7 +5,8 @@ import pytest
 
 from tests import tiny
 from tru.data.forget import ForgetSet, cut
-from tru.erasure.traces import Traces, folder, pending
+from tru.erasure.places import folder, pending
+from tru.erasure.traces import Traces
 from tru.errors import DataError
 from tru.workspace import Workspace
 

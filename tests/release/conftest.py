@@ -21,8 +21,12 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 @pytest.fixture
 def model_dir(tmp_path: Path) -> Path:
+    """See :func:`write_model`."""
+    return write_model(tmp_path / "candidate")
+
+
+def write_model(folder: Path) -> Path:
     """Users ann, bob; items i0 … i5. Ann likes high numbers and has seen i5, bob low ones and has seen i0, i1."""
-    folder = tmp_path / "candidate"
     folder.mkdir()
     likes = np.arange(6, dtype=np.float32)
     np.savez(

@@ -29,7 +29,8 @@ from tru.release import compact, model_files, model_purge, model_rows
 from tru.release.buckets import open_bucket
 from tru.release.model_purge import ModelPurge, doomed
 from tru.release.model_store import Holdings, Model, Run, Version
-from tru.release.registry import CHAMPION, MODEL_NAME, ModelVersion, Registry
+from tru.release.registry import Registry
+from tru.release.registry_reader import CHAMPION, MODEL_NAME, ModelVersion
 from tru.workspace import Workspace
 
 MARK = 3

@@ -20,7 +20,8 @@ from mlflow import MlflowClient
 
 from tests.patience import HANG, until
 from tru.errors import ModelError, ReleaseError, WorkspaceError
-from tru.release.registry import CHAMPION, ModelVersion, Registry, metric_name
+from tru.release.registry import Registry, metric_name
+from tru.release.registry_reader import CHAMPION, ModelVersion
 from tru.requests.store import open_inbox
 from tru.server import answers
 from tru.workspace import Workspace

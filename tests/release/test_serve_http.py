@@ -19,7 +19,8 @@ import pytest
 
 import tru.server
 from tests.patience import HANG, until
-from tru.release.registry import CHAMPION, Registry
+from tru.release.registry import Registry
+from tru.release.registry_reader import CHAMPION
 from tru.release.serving import SERVING_FILE
 from tru.requests.store import open_inbox
 from tru.workspace import Workspace

@@ -87,14 +87,13 @@ def run_nightly(workspace: WorkspaceOption = None) -> None:
 @app.command()
 def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Say what a person must do, who serves, what waits, and how the last batch ended."""
-    from tru.status import as_words, read, urgent
+    from tru.status import as_words, read
 
-    ws = open_workspace(workspace)
-    found = read(ws)
+    found = read(open_workspace(workspace))
     if json:
         print_json(found)
         return
-    for line in urgent(ws):
+    for line in found["urgent"]:
         typer.secho(line, fg=typer.colors.RED, bold=True)
     typer.echo(as_words(found))
 

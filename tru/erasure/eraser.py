@@ -15,24 +15,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tru import baseline, certificates
-from tru.data.forget import ForgetSet
-from tru.erasure.local import is_current, purge_local
 from tru.erasure.pending import Pending, drop, waiting
-from tru.erasure.scan import Finding, scan
-from tru.erasure.traces import Traces, folder
+from tru.erasure.places import folder
 from tru.errors import ErasureError, ReleaseError
-from tru.release.data_purge import DataPurge
-from tru.release.model_purge import ModelPurge
+from tru.release import registry_reader
 from tru.release.purged import Purged
-from tru.release.registry import ModelVersion, Registry
+from tru.release.registry_reader import ModelVersion
 from tru.release.retention import kept
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
 from tru.stages import write_json
 from tru.workspace import Workspace, only_one
+
+if TYPE_CHECKING:  # DVC, MLflow and pandas: whoever learns that nothing waits has not loaded them
+    from tru.data.forget import ForgetSet
+    from tru.erasure.scan import Finding
+    from tru.erasure.traces import Traces
 
 _log = logging.getLogger(__name__)
 Say = Callable[[str], None]
@@ -82,7 +83,10 @@ def plan(ws: Workspace, now: datetime | None = None) -> Plan:
     """
     found = waiting(ws)
     if not found:
-        return Plan([], _erased_through(ws), _numbers(Registry(ws).list_versions()), [], [*ALWAYS_OUT_OF_REACH])
+        return Plan([], _erased_through(ws), _numbers(registry_reader.versions(ws)), [], [*ALWAYS_OUT_OF_REACH])
+    from tru.release.data_purge import DataPurge
+    from tru.release.model_purge import ModelPurge
+
     mark, stay = _kept(ws, found, now or datetime.now(UTC))
     models, data = ModelPurge(ws), DataPurge(ws, alone=load_settings(ws).erasure.alone)
     destroy = [*models.plan(mark, _numbers(stay)), *data.plan(_data(stay))]
@@ -133,6 +137,8 @@ def _nothing() -> dict[str, Any]:
 
 def _erased(ws: Workspace, found: Sequence[Pending], now: datetime, say: Say) -> dict[str, Any]:
     """Destroy, search, enter in the ledger, certify; see :func:`erase`."""
+    from tru.erasure.scan import scan
+
     _refuse_meanwhile(ws)
     exports = _exports(ws)
     mark, stay = _kept(ws, found, now)
@@ -155,6 +161,10 @@ def _destroy(
     ws: Workspace, mark: int, stay: Sequence[ModelVersion], traces: Traces, exports: Sequence[Path], say: Say
 ) -> list[str]:
     """All that is old, in the order that cannot lose what is needed; counts are kept as it goes."""
+    from tru.erasure.local import purge_local
+    from tru.release.data_purge import DataPurge
+    from tru.release.model_purge import ModelPurge
+
     _refuse_to_lose(ws, stay)
     models, data = ModelPurge(ws), DataPurge(ws, alone=load_settings(ws).erasure.alone)
     say("committing and pushing the present data")
@@ -171,7 +181,7 @@ def _destroy(
 
 def _refuse_to_lose(ws: Workspace, stay: Sequence[ModelVersion]) -> None:
     """The champion must be among those that stay."""
-    champion = Registry(ws).champion()
+    champion = registry_reader.champion(ws)
     if champion is not None and champion.version not in _numbers(stay):
         raise ErasureError(
             f"version {champion.version} serves, and it knows somebody who was forgotten. Nothing was destroyed. Roll "
@@ -183,7 +193,7 @@ def _kept(ws: Workspace, found: Sequence[Pending], now: datetime) -> tuple[int, 
     """The mark, and the model versions that stay."""
     params = load_settings(ws).erasure
     mark = max(p.mark for p in found)
-    return mark, kept(Registry(ws).list_versions(), mark, params, now)
+    return mark, kept(registry_reader.versions(ws), mark, params, now)
 
 
 def _erased_through(ws: Workspace) -> int:
@@ -194,6 +204,8 @@ def _erased_through(ws: Workspace) -> int:
 
 def _finish(ws: Workspace) -> int:
     """Certify and forget whatever the ledger says is erased; also what a killed run left after its entry."""
+    from tru.erasure.traces import Traces
+
     ledger, issued = open_ledger(ws), 0
     for one in waiting(ws):
         entry = ledger.find("erasure", one.batch)
@@ -232,7 +244,9 @@ def _names(subjects: ForgetSet) -> set[str]:
 
 
 def _traces(ws: Workspace, found: Sequence[Pending]) -> Traces:
-    traces = Traces(ForgetSet())
+    from tru.erasure.traces import Traces
+
+    traces = Traces.none()
     for one in found:
         traces = traces | Traces.load(folder(ws, one.batch))
     return traces
@@ -278,6 +292,8 @@ def _removed(place: Path) -> Purged:
 
 def _baseline_is_in_the_way(ws: Workspace) -> bool:
     """Whether a baseline is being made of data that still has the forgotten in it; it would register such a model."""
+    from tru.erasure.local import is_current
+
     try:
         with baseline.exclusive(ws):
             return False

@@ -10,12 +10,14 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tru.certificates.files import replace
-from tru.erasure.traces import Traces, folder, pending
+from tru.erasure.places import folder, pending
 from tru.errors import DataError
 from tru.workspace import Workspace
+
+if TYPE_CHECKING:
+    from tru.erasure.traces import Traces
 
 _FILE = "about.json"
 
@@ -45,6 +47,8 @@ class Pending:
 
 def set_aside(ws: Workspace, found: Pending, traces: Traces) -> None:
     """Keep what the erasure needs; may be repeated. The traces are written last: with them the folder counts."""
+    from tru.certificates.files import replace
+
     place = folder(ws, found.batch)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.mkdir(mode=0o700, exist_ok=True)

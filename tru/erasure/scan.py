@@ -11,9 +11,10 @@ from tru.data.forget import ForgetSet, cut
 from tru.data.interactions import load_dataset
 from tru.erasure import formats
 from tru.erasure.objects import Piece, Store
+from tru.erasure.places import folder, pending
 from tru.erasure.search import Hits, Needles, Tag
 from tru.erasure.stores import stores_of
-from tru.erasure.traces import Traces, folder, pending
+from tru.erasure.traces import Traces
 from tru.errors import DataError, RequestError, TruError
 from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import Subject

@@ -17,14 +17,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tru.data.forget import ForgetSet, Pair
+from tru.erasure.places import TRACES
 from tru.errors import DataError
-from tru.workspace import Workspace
 
 if TYPE_CHECKING:
     from tru.data.interactions import Dataset
     from tru.models.trained import TrainedModel
 
-FILE = "traces.npz"
 SHORTEST_VECTOR = 16
 """Bytes; fewer would be found anywhere by chance."""
 FEWEST_VALUES = 4
@@ -97,14 +96,14 @@ class Traces:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
-        beside = folder / f"{FILE}.new"
+        beside = folder / f"{TRACES}.new"
         beside.unlink(missing_ok=True)
         with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
             arrays: dict[str, Any] = self._arrays()
             np.savez(out, **arrays)
             out.flush()
             os.fsync(out.fileno())
-        beside.replace(folder / FILE)
+        beside.replace(folder / TRACES)
 
     @classmethod
     def load(cls, folder: Path) -> Traces:
@@ -114,14 +113,14 @@ class Traces:
             DataError: missing or damaged.
         """
         try:
-            with (folder / FILE).open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+            with (folder / TRACES).open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 words = json.loads(stored["words"].tobytes())
                 vectors = [row.tobytes() for name in stored.files if name != "words" for row in stored[name]]
             rows = frozenset((user, item) for user, item in words["rows"])
             return cls(ForgetSet.from_dict(words["subjects"]), frozenset(vectors), rows)
         except (OSError, EOFError, BadZipFile, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(
-                f"{folder / FILE} is missing or damaged ({type(error).__name__}). "
+                f"{folder / TRACES} is missing or damaged ({type(error).__name__}). "
                 "Name the subjects to look for yourself: `tru scan --batch ID --subjects FILE`."
             ) from error
 
@@ -136,21 +135,6 @@ class Traces:
             for width, some in by_width.items()
         }
         return {"words": np.frombuffer(words.encode(), dtype=np.uint8), **tables}
-
-
-def folder(ws: Workspace, batch: str) -> Path:
-    """Where the traces of a batch are set aside."""
-    return ws.state / "erasure" / batch
-
-
-def pending(ws: Workspace) -> list[str]:
-    """Ids of the batches whose traces are set aside, oldest first.
-
-    A folder without the file of traces does not count: it is what a killed run left.
-    """
-    names = [file.parent.name for file in (ws.state / "erasure").glob(f"*/{FILE}")]
-    # Ids end in the number of the batch on its day, which may have three digits.
-    return sorted(names, key=lambda name: (name.rpartition("-")[0], len(name), name))
 
 
 Table = tuple[np.ndarray, np.ndarray]

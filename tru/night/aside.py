@@ -8,7 +8,8 @@ from typing import Any
 import tru
 from tru.data.interactions import load_dataset
 from tru.erasure.pending import Pending, set_aside
-from tru.erasure.traces import Traces, pending
+from tru.erasure.places import pending
+from tru.erasure.traces import Traces
 from tru.models.trained import fingerprint
 from tru.night.run import Run
 from tru.release.registry import Registry

@@ -24,7 +24,8 @@ from tru.evaluation.report import Comparison, compare
 from tru.evaluation.verdict import SAME_MODEL
 from tru.models.trained import TrainedModel, fingerprint
 from tru.night.judgement import Plan, plan
-from tru.release.registry import ModelVersion, Registry
+from tru.release.registry import Registry
+from tru.release.registry_reader import ModelVersion
 from tru.report import render
 from tru.requests.ledger import Kind
 from tru.requests.lifecycle import Batch, DeletionRequest, Regime, State

@@ -20,7 +20,8 @@ from tru.release.model_rows import SqlStore, repository
 from tru.release.model_server import ServerStore
 from tru.release.model_store import Holdings, Model, Run, Store, Version
 from tru.release.purged import Purged
-from tru.release.registry import KEY_TAG, MODEL_NAME
+from tru.release.registry import KEY_TAG
+from tru.release.registry_reader import MODEL_NAME
 from tru.workspace import Workspace
 
 DELETED_TAG = "tru.deleted_through"

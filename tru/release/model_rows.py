@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 
 from tru.errors import ReleaseError
 from tru.release.model_store import Holdings, Model, Run, Version
-from tru.release.registry import CHAMPION, MODEL_NAME
+from tru.release.registry_reader import CHAMPION, MODEL_NAME
 
 EXPERIMENT = "tru"
 

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from tru.release.model_rows import EXPERIMENT, absent_is_fine, drop_traces, explained, pages
 from tru.release.model_store import Holdings, Model, Run, Version
-from tru.release.registry import CHAMPION
+from tru.release.registry_reader import CHAMPION
 
 ERASED_TAG = "tru.erased"
 """The run was emptied and marked as deleted by us; only its row is left."""

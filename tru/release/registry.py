@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -46,13 +45,10 @@ from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import AnyType
 
 from tru.errors import ReleaseError
+from tru.release.registry_reader import CHAMPION, MODEL_NAME, MODEL_PATH, ModelVersion
 from tru.release.serving import SERVING_FILE, ServingArrays
 from tru.workspace import Workspace
 
-MODEL_NAME = "tru-recommender"
-CHAMPION = "champion"
-CHALLENGER = "challenger"
-BASELINE = "baseline"
 KEY_TAG = "tru.key"
 
 _SCRIPT = Path(__file__).with_name("serving_model.py")
@@ -68,25 +64,6 @@ for _noisy in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry"
     logging.getLogger(_noisy).setLevel(logging.WARNING)
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """One registered version.
-
-    Attributes:
-        version: MLflow's number, as text.
-        run_id: the run that logged it.
-        tags: what it respects and how it came about (``tru.data_md5``, ``tru.deleted_through`` …).
-        created: when it was registered (aware).
-        aliases: ``baseline``, ``champion``, ``challenger``; sorted.
-    """
-
-    version: str
-    run_id: str
-    tags: dict[str, str]
-    created: datetime
-    aliases: tuple[str, ...] = ()
 
 
 def metric_name(name: str) -> str:
@@ -313,7 +290,7 @@ class Registry:
 
     def _model_uri(self, version: str) -> str:
         source = str(self._client.get_model_version_download_uri(MODEL_NAME, version))
-        return f"{source.rstrip('/')}/artifacts/{_ARTIFACT}"
+        return f"{source.rstrip('/')}/{MODEL_PATH}"
 
     def _version(self, item: MlflowVersion, aliases: Mapping[str, str] | None = None) -> ModelVersion:
         names = item.aliases if aliases is None else [name for name, at in aliases.items() if at == item.version]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tru.release.params import ErasureParams
-from tru.release.registry import BASELINE, CHAMPION, ModelVersion
+from tru.release.registry_reader import BASELINE, CHAMPION, ModelVersion
 
 
 def kept(versions: Sequence[ModelVersion], mark: int, params: ErasureParams, now: datetime) -> list[ModelVersion]:

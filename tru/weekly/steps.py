@@ -25,7 +25,8 @@ from tru.evaluation.params import GateParams
 from tru.evaluation.verdict import Night
 from tru.models.trained import TrainedModel
 from tru.night.judgement import drift, due
-from tru.release.registry import BASELINE, Registry
+from tru.release.registry import Registry
+from tru.release.registry_reader import BASELINE
 from tru.release.versions import DataVersions
 from tru.requests.store import open_ledger
 from tru.stages import calibrated, clear, flat
