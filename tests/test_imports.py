@@ -71,6 +71,6 @@ def test_a_plan_of_what_would_be_erased_computes_nothing(trained):
     folder = trained.state / "erasure" / "batch-20260101-01"
     folder.mkdir(parents=True)
     (folder / "traces.npz").touch()
-    about = {"batch": folder.name, "mark": 1, "promoted": "2026-01-01T02:30:00+00:00", "requests": [], "about": {}}
+    about = {"batch": folder.name, "mark": 0, "promoted": "2026-01-01T02:30:00+00:00", "requests": [], "about": {}}
     (folder / "about.json").write_text(json.dumps(about))
     assert loaded_by(trained.root, "erase", "--plan", watched=("torch", "torch_geometric")) == []

@@ -109,9 +109,11 @@ def latest(ws: Workspace) -> Baseline | None:
     Raises:
         ReleaseError: its file is damaged.
     """
+    file = _file(ws)
+    if not file.exists():  # asked first: numpy takes a moment to load
+        return None
     import numpy as np
 
-    file = _file(ws)
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))

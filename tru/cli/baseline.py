@@ -25,7 +25,9 @@ def baseline(
         print_json(found) if json else typer.echo(as_words(found))
         return
     from flows import use_workspace
+    from tru import preconditions
 
+    preconditions.of_a_baseline(ws)
     use_workspace(ws)
     from flows.baseline import in_words, run
 

@@ -54,8 +54,10 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The fold
 def train(workspace: WorkspaceOption = None) -> None:
     """Train a champion on the workspace's data."""
     from flows import use_workspace
+    from tru import preconditions
 
     ws = open_workspace(workspace)
+    preconditions.of_training(ws)
     use_workspace(ws)
     from flows.train import run
 
@@ -70,8 +72,14 @@ def train(workspace: WorkspaceOption = None) -> None:
 def run_nightly(workspace: WorkspaceOption = None) -> None:
     """Run unlearn-nightly now, in this process and without a server."""
     from flows import use_workspace
+    from tru import preconditions
+    from tru.status import is_anything_due
 
     ws = open_workspace(workspace)
+    if not is_anything_due(ws):
+        typer.echo("Nothing to do: no deletion request is due.")
+        return
+    preconditions.of_a_night(ws)
     use_workspace(ws)
     from flows.unlearn import ended, run
 
