@@ -46,29 +46,41 @@ class Champion:
 
 def champion(ws: Workspace) -> Champion:
     """Who serves; a version whose files are gone, or a store that does not answer, is said and raises nothing."""
-    last = open_ledger(ws).last("champion")
-    known = last and {name: last.facts.get(name) for name in ("version", "data_md5", "deleted_through")}
     try:
         found = registry_reader.champion(ws)
-        lost = found and registry_reader.lost_files(ws, found.version)
+        lost = registry_reader.lost_files(ws, found.version) if found else None
     except ReleaseError as error:
-        return Champion(known, {}, str(error))
+        return Champion(_last_crowned(ws), {}, str(error))
     if found is None:
-        missing = known and (
-            f"by the ledger version {known['version']} serves, but MLflow's store has no champion. Restore mlflow.db "
-            "and mlartifacts/, or make another: `tru rollback`, `tru train`."
-        )
-        return Champion(None, {}, missing)
+        return Champion(None, {}, _lost_store(_last_crowned(ws)))
     facts = {
         "version": found.version,
         "data_md5": found.tags.get("tru.data_md5"),
         "deleted_through": int(found.tags.get("tru.deleted_through", 0)),
     }
-    gone = lost and (
-        f"version {found.version} is champion, but its files are gone from {lost}. Restore them, or let another serve: "
-        "`tru rollback --list`, `tru train`."
+    problem = None
+    if lost:
+        problem = (
+            f"version {found.version} is champion, but its files are gone from {lost}. Restore them, or let another "
+            "serve: `tru rollback --list`, `tru train`."
+        )
+    return Champion(facts, found.tags, problem)
+
+
+def _last_crowned(ws: Workspace) -> dict[str, Any] | None:
+    """Who was made champion last, by the ledger."""
+    last = open_ledger(ws).last("champion")
+    return {name: last.facts.get(name) for name in ("version", "data_md5", "deleted_through")} if last else None
+
+
+def _lost_store(known: Mapping[str, Any] | None) -> str | None:
+    """What to say where MLflow's store has no champion."""
+    if known is None:
+        return None
+    return (
+        f"by the ledger version {known['version']} serves, but MLflow's store has no champion. Restore mlflow.db and "
+        "mlartifacts/, or make another: `tru rollback`, `tru train`."
     )
-    return Champion(facts, found.tags, gone)
 
 
 def is_anything_due(ws: Workspace, now: datetime | None = None) -> bool:
