@@ -164,6 +164,21 @@ def test_every_regime_is_left_out_of_an_import(root, shop):
     assert "8 rows of 4 subjects who were forgotten are left out." in result.output
 
 
+@pytest.mark.parametrize("columns", [["user_id"], ["item_id"], ["user_id", "item_id"]])
+def test_who_was_forgotten_as_a_float_does_not_come_back_as_a_whole_number(root, shop, columns):
+    """An earlier version took 7.0 for the id of who is 7 everywhere else."""
+    rows = pd.read_parquet(shop / "interactions.parquet")
+    rows.astype(dict.fromkeys(columns, "float64")).astype("str").to_parquet(shop / "interactions.parquet")
+    u, i = (".0" if column in columns else "" for column in ("user_id", "item_id"))
+    _forget(root, {"user": f"0{u}"}, {"item": f"3{i}"}, {"user": f"1{u}", "item": f"1{i}"})
+    _forget(root, {"item": f"2{i}", "modality": "image"}, {"user": "2", "item": "1"})  # and one as it is now
+    result = _run("import", shop, "--workspace", root)
+    ds = load_dataset(root / "data")
+    assert _pairs(root) == {("1", "0")}
+    assert list(ds.items) == ["0", "1", "2"] and not ds.present["image"][2]
+    assert "of 5 subjects who were forgotten are left out." in result.output
+
+
 def test_the_message_counts_and_names_nobody(root, shop):
     _forget(root, {"user": "1", "item": "1"}, outcome="retrained")
     result = _run("import", shop, "--workspace", root)

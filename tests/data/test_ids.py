@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tru import identifiers
-from tru.data.ids import new_ids, to_ids
+from tru.data.ids import Reading, new_ids, to_ids
 from tru.data.parquet import read_table
 from tru.data.tables import Where
 from tru.errors import DataError, RequestError
@@ -23,8 +23,8 @@ UUIDS = [uuid.UUID(int=3), uuid.UUID(int=7)]
 
 
 def _new(values):
-    notes = []
-    return new_ids(pd.Series(values), X, "user_id", notes).tolist(), notes
+    reading = Reading()
+    return new_ids(pd.Series(values), X, "user_id", reading).tolist(), reading.notes
 
 
 def _stored(array, root):
@@ -71,9 +71,9 @@ ARROW = [
 
 @pytest.mark.parametrize(("array", "ids"), ARROW, ids=lambda value: str(getattr(value, "type", "")))
 def test_every_type_of_which_one_thing_can_be_meant_is_read(array, ids, tmp_path):
-    notes = []
-    assert new_ids(_stored(array, tmp_path), X, "user_id", notes).tolist() == ids
-    assert len(notes) == pa.types.is_floating(array.type)
+    reading = Reading()
+    assert new_ids(_stored(array, tmp_path), X, "user_id", reading).tolist() == ids
+    assert len(reading.notes) == pa.types.is_floating(array.type)
 
 
 REFUSED = [
@@ -102,7 +102,7 @@ REFUSED = [
 @pytest.mark.parametrize(("array", "message"), REFUSED, ids=lambda value: str(getattr(value, "type", "")))
 def test_everything_else_is_refused_by_column(array, message, tmp_path):
     with pytest.raises(DataError, match=message):
-        new_ids(_stored(array, tmp_path), X, "user_id", [])
+        new_ids(_stored(array, tmp_path), X, "user_id", Reading())
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,22 @@ def test_whole_numbers_spelled_as_floats_lose_their_point_and_it_is_said(values,
     assert found == ids
     assert len(notes) == 1 and "stored as floats" in notes[0]
     assert not any(value in notes[0] for value in values)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "before"),
+    [
+        ("user_id", ["7.0", "8.0"], {"7": "7.0", "8": "8.0"}),
+        ("item_id", ["7.00", "8.0"], {"7": "7.00", "8": "8.0"}),
+        ("neighbour_id", [Decimal("7.00"), Decimal("8.00")], {"7": "7.00", "8": "8.00"}),
+        ("user_id", ["a", "7"], {}),
+        ("user_id", [7, 8], {}),
+    ],
+)
+def test_how_an_id_was_spelled_is_kept_for_those_who_were_forgotten_under_that(column, values, before):
+    reading = Reading()
+    new_ids(pd.Series(values), X, column, reading)
+    assert (reading.users if column == "user_id" else reading.items) == before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,7 @@ from tru.errors import DataError, RequestError
 from tru.workspace import Workspace
 
 if TYPE_CHECKING:
+    from tru.data.forget import ForgetSet
     from tru.data.interactions import Dataset
     from tru.data.params import DataParams
     from tru.requests.inbox import Inbox
@@ -96,13 +99,7 @@ def _without_forgotten(inbox: Inbox, ds: Dataset) -> tuple[Dataset, int]:
     """
     from tru.data.forget import cut
 
-    rows = ds.interactions
-    forgotten = inbox.suppression().forgotten(
-        ds.users.tolist(),
-        ds.items.tolist(),
-        zip(rows["user_id"].tolist(), rows["item_id"].tolist(), strict=True),
-        [(item, m) for m in ds.modalities for item in ds.items[ds.present[m]].tolist()],
-    )
+    forgotten = _forgotten(inbox, ds)
     if forgotten.is_empty:
         return ds, 0
     try:
@@ -112,6 +109,41 @@ def _without_forgotten(inbox: Inbox, ds: Dataset) -> tuple[Dataset, int]:
             "Without those who were forgotten, nothing to train on is left of this data set; nothing was changed. "
             "Import the data of everybody else."
         ) from None
+
+
+def _forgotten(inbox: Inbox, ds: Dataset) -> ForgetSet:
+    """Those of the data set whose requests were closed, under its ids or under their spelling in the files.
+
+    An earlier import took 7.0 for an id, and whoever was forgotten under that one would come back as 7.
+    """
+    from tru.data.forget import ForgetSet
+
+    both = (ds.users_before, ds.items_before)
+    names: list[list[Mapping[str, str]]] = [[{}, before] if before else [{}] for before in both]
+    found = [_forgotten_as(inbox, ds, users, items) for users, items in product(*names)]
+    kinds = ("users", "items", "pairs", "modalities")
+    return ForgetSet(**{kind: frozenset().union(*(getattr(part, kind) for part in found)) for kind in kinds})
+
+
+def _forgotten_as(inbox: Inbox, ds: Dataset, users: Mapping[str, str], items: Mapping[str, str]) -> ForgetSet:
+    """Those whose requests were closed under these names (id -> name; who has none is called by the id)."""
+    from tru.data.forget import ForgetSet
+
+    user_of = {users.get(user, user): user for user in ds.users.tolist()}
+    item_of = {items.get(item, item): item for item in ds.items.tolist()}
+    rows = zip(ds.interactions["user_id"].tolist(), ds.interactions["item_id"].tolist(), strict=True)
+    found = inbox.suppression().forgotten(
+        user_of,
+        item_of,
+        ((users.get(user, user), items.get(item, item)) for user, item in rows),
+        [(items.get(item, item), m) for m in ds.modalities for item in ds.items[ds.present[m]].tolist()],
+    )
+    return ForgetSet(
+        users=frozenset(user_of[user] for user in found.users),
+        items=frozenset(item_of[item] for item in found.items),
+        pairs=frozenset((user_of[user], item_of[item]) for user, item in found.pairs),
+        modalities=frozenset((item_of[item], modality) for item, modality in found.modalities),
+    )
 
 
 def _enter(ws: Workspace, before: str | None, after: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
@@ -59,14 +60,29 @@ def to_ids(values: pd.Series, where: Where, column: str) -> pd.Series:
     return pd.Series(text.astype("str").to_numpy()[codes], index=values.index, dtype="str")
 
 
-def new_ids(values: pd.Series, where: Where, column: str, notes: list[str]) -> pd.Series:
+@dataclass
+class Reading:
+    """What was read otherwise than it stands in the files.
+
+    Attributes:
+        notes: one sentence each, without an identifier; for who imports.
+        users: id -> its spelling in the files; somebody may have been forgotten under that one.
+        items: the same of items.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    users: dict[str, str] = field(default_factory=dict)
+    items: dict[str, str] = field(default_factory=dict)
+
+
+def new_ids(values: pd.Series, where: Where, column: str, reading: Reading) -> pd.Series:
     """Ids of a data set that comes in: as :func:`to_ids`, and such that a request can name each of them.
 
     Args:
         values: the column.
         where: its file, for messages.
         column: its name.
-        notes: takes a sentence on whatever was read otherwise than it stands there.
+        reading: takes whatever was read otherwise than it stands there.
 
     Raises:
         DataError: as :func:`to_ids`; or a request could not name an id, or could name it in two ways.
@@ -75,15 +91,25 @@ def new_ids(values: pd.Series, where: Where, column: str, notes: list[str]) -> p
     codes, unique = pd.factorize(text)
     ids = _without_point(list(unique), codes, where, column)
     if pd.api.types.is_float_dtype(values.dtype) or ids != list(unique):
-        notes.append(f"{where.file}: {column} holds whole numbers stored as floats; 1.0 was read as 1, and so on.")
-    _refuse_unnameable(ids, codes, where, column)
+        reading.notes.append(
+            f"{where.file}: {column} holds whole numbers stored as floats; 1.0 was read as 1, and so on."
+        )
+    found = pd.Series(np.array(ids, dtype=object)[codes], index=values.index, dtype="str")
+    refuse_unnameable(found, where, column)
+    (reading.users if column == "user_id" else reading.items).update(_respelled(values, found))
     alike = _alike(ids)
     if alike:
-        notes.append(
+        reading.notes.append(
             f"{where.file}: {alike} ids in {column} look like another one but differ from it in their Unicode normal "
             "form (é as one character or as two). They stay apart; a request has to spell each as the data do."
         )
-    return pd.Series(np.array(ids, dtype=object)[codes], index=values.index, dtype="str")
+    return found
+
+
+def _respelled(values: pd.Series, ids: pd.Series) -> dict[str, str]:
+    """Id -> what it was before, where that is another text."""
+    first = ~ids.duplicated()
+    return {id: was for id, was in zip(ids[first], values[first].astype(str), strict=True) if id != was}
 
 
 def _plain(values: pd.Series, where: Where, column: str) -> pd.Series:
@@ -196,7 +222,13 @@ def _without_point(unique: list[str], codes: np.ndarray, where: Where, column: s
     return shorter if all(floats) else unique
 
 
-def _refuse_unnameable(ids: list[str], codes: np.ndarray, where: Where, column: str) -> None:
+def refuse_unnameable(values: pd.Series, where: Where, column: str) -> None:
+    """Refuse ids, as text, that no request could name.
+
+    Raises:
+        DataError: there are some; it names the row of the first.
+    """
+    codes, ids = pd.factorize(values)
     faults = [identifiers.fault(id) for id in ids]
     bad = np.array([fault is not None for fault in faults], dtype=bool)
     if bad.any():

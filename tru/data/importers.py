@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from tru.data.features import check_matrices, clean_neighbours, load_matrices, presence
-from tru.data.ids import new_ids
+from tru.data.ids import Reading, new_ids, refuse_unnameable
 from tru.data.inter import read_inter
 from tru.data.interactions import NEIGHBOURS, Dataset, check_items, clean_interactions, clean_items, load_dataset
 from tru.data.parquet import read_table
@@ -65,70 +65,69 @@ def _read(path: Path, seed: int) -> Dataset:
 def _import_own(folder: Path) -> Dataset:
     """Our own form. Its ids stay as they are; each must be one that a request can name."""
     ds = load_dataset(folder)
-    notes: list[str] = []
-    rows, users = ds.interactions, Where(folder / INTERACTIONS)
-    for column, values, where in (
-        ("user_id", rows["user_id"], users),
-        ("item_id", pd.Series(ds.items, dtype="str"), Where(folder / "items.parquet")),
-    ):
-        if not new_ids(values, where, column, []).equals(values):
-            notes.append(f"{where.file}: {column} holds numbers spelled as floats; a request has to spell them so.")
-    return replace(ds, notes=tuple(notes))
+    refuse_unnameable(ds.interactions["user_id"], Where(folder / INTERACTIONS), "user_id")
+    refuse_unnameable(pd.Series(ds.items, dtype="str"), Where(folder / "items.parquet"), "item_id")
+    return ds
 
 
 def _import_parquet(folder: Path, seed: int) -> Dataset:
     """The Parquet form."""
-    notes: list[str] = []
+    reading = Reading()
     frame, where = read_table(folder / INTERACTIONS, ["user_id", "item_id"], ["split", "timestamp"])
-    frame = _with_new_ids(frame, ["user_id", "item_id"], where, notes)
-    features = load_matrices(folder, ".npy", notes)
-    items = _items(folder, frame["item_id"], where, features, notes)
+    frame = _with_new_ids(frame, ["user_id", "item_id"], where, reading)
+    features = load_matrices(folder, ".npy", reading.notes)
+    items = _items(folder, frame["item_id"], where, features, reading)
     ds = _assemble(folder.resolve().name, frame, where, items, features, folder, ".npy", seed)
     for file in visible(folder, "*_knn.parquet"):
         modality = file.name.removesuffix("_knn.parquet")
         if modality not in features:
             raise DataError(f"{file} has no {modality}.npy. Add it, or drop the graph.")
-        ds.neighbours[modality] = _graph(file, items, items[ds.present[modality]], notes)
-    return replace(ds, notes=tuple(notes))
+        ds.neighbours[modality] = _graph(file, items, items[ds.present[modality]], reading)
+    return _with(ds, reading)
 
 
-def _graph(file: Path, items: np.ndarray, present: np.ndarray, notes: list[str]) -> pd.DataFrame:
+def _graph(file: Path, items: np.ndarray, present: np.ndarray, reading: Reading) -> pd.DataFrame:
     """A published neighbour graph, without the items that lack the modality.
 
     An item without features has no neighbours by features: relations published for it rest on a filled-in vector.
     """
     table, where = read_table(file, NEIGHBOURS)
-    table = clean_neighbours(_with_new_ids(table, NEIGHBOURS[:2], where, notes), items, where)
+    table = clean_neighbours(_with_new_ids(table, NEIGHBOURS[:2], where, reading), items, where)
     kept = table["item_id"].isin(present) & table["neighbour_id"].isin(present)
     return table[kept].reset_index(drop=True)
 
 
 def _import_mmrec(path: Path, seed: int) -> Dataset:
     """The MMRec form."""
-    notes: list[str] = []
+    reading = Reading()
     name, frame, where = read_inter(path)
-    frame = _with_new_ids(frame, ["user_id", "item_id"], where, notes)
+    frame = _with_new_ids(frame, ["user_id", "item_id"], where, reading)
     folder = path if path.is_dir() else path.parent
-    features = load_matrices(folder, "_feat.npy", notes)
+    features = load_matrices(folder, "_feat.npy", reading.notes)
     items = _numbered(frame["item_id"], where, features)
     ds = _assemble(name, frame, where, items, features, folder, "_feat.npy", seed)
-    return replace(ds, notes=tuple(notes))
+    return _with(ds, reading)
 
 
-def _with_new_ids(frame: pd.DataFrame, columns: list[str], where: Where, notes: list[str]) -> pd.DataFrame:
+def _with(ds: Dataset, reading: Reading) -> Dataset:
+    """The data set with what there is to say of how it was read."""
+    return replace(ds, notes=tuple(reading.notes), users_before=reading.users, items_before=reading.items)
+
+
+def _with_new_ids(frame: pd.DataFrame, columns: list[str], where: Where, reading: Reading) -> pd.DataFrame:
     """The table with ids as text that a request can name."""
-    return frame.assign(**{column: new_ids(frame[column], where, column, notes) for column in columns})
+    return frame.assign(**{column: new_ids(frame[column], where, column, reading) for column in columns})
 
 
 def _items(
-    folder: Path, mentioned: pd.Series, where: Where, features: dict[str, np.ndarray], notes: list[str]
+    folder: Path, mentioned: pd.Series, where: Where, features: dict[str, np.ndarray], reading: Reading
 ) -> np.ndarray:
     """Item ids in the order of the feature rows: as ``items.parquet`` says, else counted from 0."""
     if not (folder / "items.parquet").exists():
         return _numbered(mentioned, where, features)
     frame, place = read_table(folder / "items.parquet", ["item_id"])
     given = frame["item_id"]
-    items = clean_items(_with_new_ids(frame, ["item_id"], place, notes)["item_id"], place)
+    items = clean_items(_with_new_ids(frame, ["item_id"], place, reading)["item_id"], place)
     counted = np.arange(len(items)).astype(str)
     moved = items != counted
     is_text = pd.api.types.is_string_dtype(given.dtype)

@@ -12,7 +12,8 @@ A raw data set is a folder::
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ class Dataset:
         split: ``published`` or ``assigned``.
         source: where the data came from, in words.
         notes: what was read otherwise than it stands in the files, one sentence each; for who imports, not stored.
+        users_before: user id -> its spelling in the files, where that is another; not stored.
+        items_before: the same of items.
     """
 
     name: str
@@ -60,6 +63,8 @@ class Dataset:
     split: str
     source: str
     notes: tuple[str, ...] = ()
+    users_before: Mapping[str, str] = field(default_factory=dict)
+    items_before: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def modalities(self) -> tuple[str, ...]:
