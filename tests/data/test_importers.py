@@ -289,6 +289,9 @@ def test_a_split_published_as_three_files(mmrec):
         part.to_csv(mmrec / f"baby.{word}.inter", sep="\t", index=False)
     ds = import_dataset(mmrec)
     assert ds.summary() == whole.summary() and ds.name == "baby" and ds.split == "published"
+    part = import_dataset(mmrec / "baby.train.inter")
+    assert len(part.interactions) == 4 and len(part.notes) == 1
+    assert "baby.test.inter, baby.valid.inter of the same split is left out" in part.notes[0]
     line = "1\t3\t5.0\t104\n"  # it is in the test part as well
     with (mmrec / "baby.train.inter").open("a") as file:
         file.write(line)

@@ -23,7 +23,7 @@ import pandas as pd
 
 from tru.data.features import check_matrices, clean_neighbours, load_matrices, presence
 from tru.data.ids import Reading, new_ids, refuse_unnameable
-from tru.data.inter import read_inter
+from tru.data.inter import left_beside, read_inter
 from tru.data.interactions import NEIGHBOURS, Dataset, check_items, clean_interactions, clean_items, load_dataset
 from tru.data.parquet import read_table
 from tru.data.shortcomings import refuse_unlearnable
@@ -101,6 +101,9 @@ def _import_mmrec(path: Path, seed: int) -> Dataset:
     """The MMRec form."""
     reading = Reading()
     name, frame, where = read_inter(path)
+    if beside := left_beside(path):
+        names = ", ".join(file.name for file in beside)
+        reading.notes.append(f"{path} is read alone; {names} of the same split is left out. Name the folder for all.")
     frame = _with_new_ids(frame, ["user_id", "item_id"], where, reading)
     folder = path if path.is_dir() else path.parent
     features = load_matrices(folder, "_feat.npy", reading.notes)

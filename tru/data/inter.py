@@ -70,6 +70,12 @@ def read_inter(path: Path) -> tuple[str, pd.DataFrame, Where]:
     return name, pd.concat(frames.values(), ignore_index=True), where
 
 
+def left_beside(path: Path) -> list[Path]:
+    """The other parts of a split of which one file is named: whoever names it imports that part alone."""
+    files = visible(path.parent, "*.inter") if path.is_file() else []
+    return [file for file in files if file != path] if path in files and _split(files) else []
+
+
 def _one(file: Path) -> tuple[str, pd.DataFrame, Where]:
     return file.stem, _read(file), Where(file, first=2, unit="line")
 
