@@ -53,6 +53,14 @@ def test_nobody_claims_a_likeness_that_was_not_measured():
     assert said[0].endswith("exact checks and quality decided.") and "No pair had to be forgotten" in said[1]
 
 
+def test_nobody_claims_a_quality_that_was_not_measured():
+    lines = [*nights.exact(), nights.row("test/ndcg@20", None, None, n=0, judged=False)]
+    few = [*lines, nights.row("membership_auc", 0.5, 0.5, group="users", n=2, judged=False)]
+    for rows in (few, lines):
+        said = verdict_sentence(replace(nights.fresh(), facts=nights.facts(gate=nights.verdict(rows))))
+        assert "exact checks alone decided, for want of test rows" in said and "quality" not in said
+
+
 def test_a_method_that_could_not_is_said():
     unable = nights.retrained().facts | {"unlearn": {"method": "none", "seconds": None, "reason": "too much"}}
     assert "the method could not unlearn" in verdict_sentence(replace(nights.retrained(), facts=unable))

@@ -53,12 +53,15 @@ def _unlearned(batch: Batch) -> str:
 
 def _instead(gate: Mapping[str, Any]) -> str:
     """What decided where tonight's own forgotten pairs could not be judged."""
-    lines = [row for row in gate.get("table") or [] if row.get("name") in _FORGETTING]
+    table = gate.get("table") or []
+    lines = [row for row in table if row.get("name") in _FORGETTING]
+    is_untested = any(row.get("n") == 0 for row in table if row.get("name") == _QUALITY)
+    decided = "exact checks alone decided, for want of test rows" if is_untested else "exact checks and quality decided"
     if not lines:
-        return "No pair had to be forgotten, so exact checks and quality decided."
+        return f"No pair had to be forgotten, so {decided}."
     pooled = any(is_pooled(row) and row.get("judged", True) for row in lines)
     also = ", together with the nights before" if pooled else ""
-    return f"So few cannot be judged by statistics of their own: exact checks and quality decided{also}."
+    return f"So few cannot be judged by statistics of their own: {decided}{also}."
 
 
 def _retrained(batch: Batch) -> str:
@@ -143,6 +146,7 @@ def is_judged_alone(gate: Mapping[str, Any]) -> bool:
 
 
 _FORGETTING = {"forget/recall@20", "membership_auc"}
+_QUALITY = "test/ndcg@20"
 
 
 def to_do(batch: Batch) -> list[tuple[str, str]]:
