@@ -9,10 +9,11 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from tru.errors import TruError
+from tru.errors import Busy, TruError
 from tru.services import prefect_environment, without_prefect
 from tru.workspace import Workspace
 
@@ -34,6 +35,17 @@ def use_workspace(ws: Workspace) -> None:
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()
+
+
+@contextmanager
+def busy_if_cancelled() -> Iterator[None]:
+    """Around a flow that is called in this process: its state Cancelled is the error `Busy` for who called."""
+    from prefect.exceptions import CancelledRun
+
+    try:
+        yield
+    except CancelledRun as cancelled:
+        raise Busy(str(cancelled)) from None
 
 
 def main(run: Callable[[Workspace], dict[str, Any]], description: str) -> None:

@@ -5,15 +5,18 @@ By hand and without a server: ``tru baseline`` or ``python -m flows.baseline --w
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, cast
 
-from prefect import flow
+from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.states import Cancelled
 
-from flows import main, notices, tasks, use_workspace
-from flows.runs import dated
+from flows import busy_if_cancelled, main, notices, tasks, use_workspace
+from flows.runs import dated, note_process
 from tru import weekly
 from tru.baseline import exclusive
+from tru.errors import Busy
 from tru.prose import duration
 from tru.weekly import snapshot as under_way
 from tru.workspace import Workspace
@@ -55,9 +58,11 @@ def finish(workspace: str, id: str) -> tasks.Facts:
     return tasks._do("finish", lambda: weekly.finish(Workspace.find(workspace), id), lambda _: "cleared away")
 
 
-@flow(name="baseline-weekly", flow_run_name=dated("baseline"), persist_result=False)
-def baseline_weekly(workspace: str | None = None) -> dict[str, Any]:
+@flow(name="baseline-weekly", flow_run_name=dated("baseline"), persist_result=False, on_running=[note_process])
+def baseline_weekly(workspace: str | None = None) -> dict[str, Any] | State[dict[str, Any]]:
     """Make a baseline and licences; a run that was killed goes on where it stood.
+
+    While another run is at it, this one ends at once as Cancelled.
 
     Args:
         workspace: the folder to work in; else ``$TRU_WORKSPACE``, else the current directory.
@@ -67,7 +72,11 @@ def baseline_weekly(workspace: str | None = None) -> dict[str, Any]:
     """
     ws = Workspace.find(workspace)
     here = str(ws.root)
-    with exclusive(ws):
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(ws))
+        except Busy as error:
+            return Cancelled(message=str(error))
         id = snapshot(here)
         notices.name(id)
         train(here, id)
@@ -82,9 +91,14 @@ def baseline_weekly(workspace: str | None = None) -> dict[str, Any]:
 
 
 def run(ws: Workspace) -> dict[str, Any]:
-    """Run the flow in this process, with or without a server; what `tru baseline` calls."""
+    """Run the flow in this process, with or without a server; what `tru baseline` calls.
+
+    Raises:
+        Busy: another run is making a baseline.
+    """
     use_workspace(ws)
-    return baseline_weekly(workspace=str(ws.root))
+    with busy_if_cancelled():
+        return cast(dict[str, Any], baseline_weekly(workspace=str(ws.root)))  # Prefect unpacks the state
 
 
 def in_words(found: dict[str, Any]) -> list[str]:

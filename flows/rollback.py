@@ -5,18 +5,21 @@ By hand and without a server: ``tru rollback``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from prefect import flow
+from prefect import State, flow
+from prefect.states import Cancelled
 
-from flows import notices, tasks, use_workspace
-from flows.runs import dated
+from flows import busy_if_cancelled, notices, tasks, use_workspace
+from flows.runs import dated, note_process
 from tru.workspace import Workspace
 
 
-@flow(name="rollback", flow_run_name=dated("rollback"), persist_result=False)
-def rollback(version: str | None = None, reason: str = "", workspace: str | None = None) -> dict[str, Any]:
-    """Move the champion to an eligible version.
+@flow(name="rollback", flow_run_name=dated("rollback"), persist_result=False, on_running=[note_process])
+def rollback(
+    version: str | None = None, reason: str = "", workspace: str | None = None
+) -> dict[str, Any] | State[dict[str, Any]]:
+    """Move the champion to an eligible version; Cancelled, where an erasure or another rollback is at work.
 
     Args:
         version: which; else the newest that is eligible and not champion.
@@ -26,12 +29,21 @@ def rollback(version: str | None = None, reason: str = "", workspace: str | None
     Raises:
         TruError: it is refused; the message lists the versions that are eligible.
     """
-    found = dict(tasks.rollback(str(Workspace.find(workspace).root), version, reason))
+    moved = tasks.rollback(str(Workspace.find(workspace).root), version, reason, return_state=True)
+    if moved.is_cancelled():
+        return Cancelled(message=moved.message)
+    found = dict(moved.result())
     notices.name(f"rollback to version {found['version']}")
     return found
 
 
 def run(ws: Workspace, version: str | None = None, reason: str = "") -> dict[str, Any]:
-    """Run the flow in this process, with or without a server."""
+    """Run the flow in this process, with or without a server.
+
+    Raises:
+        Busy: an erasure or another rollback is at work.
+    """
     use_workspace(ws)
-    return rollback(version=version, reason=reason, workspace=str(ws.root))
+    with busy_if_cancelled():
+        # Prefect unpacks the state
+        return cast(dict[str, Any], rollback(version=version, reason=reason, workspace=str(ws.root)))

@@ -1,12 +1,16 @@
-"""What a flow run is called on Prefect's page, and what it is tagged with."""
+"""What a flow run is called on Prefect's page, what it is tagged with, and which process works on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from prefect import get_client
+from prefect import Flow, State, get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
+
+from tru.runs import mark
 
 
 def dated(what: str) -> Callable[[], str]:
@@ -31,3 +35,16 @@ def rename(name: str, tags: Sequence[str] = ()) -> None:
     with get_client(sync_client=True) as client:
         client.update_flow_run(context.flow_run.id, name=name, tags=sorted({*context.flow_run.tags, *tags}))
     context.flow_run.name = name  # what the log lines to come say
+
+
+def note_process(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Hook of every flow as it begins: a run that no worker started notes its process, so that others see if it lives.
+
+    Args:
+        flow: the flow.
+        flow_run: its run.
+        state: Running.
+    """
+    if flow_run.deployment_id is None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(flow_run.id, infrastructure_pid=mark())

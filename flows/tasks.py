@@ -11,16 +11,17 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import State, Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
+from prefect.states import Cancelled
 
 from flows import notices
 from tru import champion, night
 from tru.erasure import eraser
-from tru.errors import TruError
+from tru.errors import Busy, LeaseHeld, TruError
 from tru.prose import duration
 from tru.report.brief import gate_line
 from tru.report.words import listed, several
@@ -72,10 +73,13 @@ def deadlines(workspace: str) -> None:
 
 @step
 def claim(workspace: str) -> str | None:
-    """Take over the open batch, or open one from everything queued; None if nothing is due."""
+    """Take over the open batch, or open one from everything queued; None if nothing is due.
+
+    Cancelled, where another run is at it.
+    """
     ws = Workspace.find(workspace)
-    batch = _do("claim", lambda: night.claim(ws), _batch)
-    if batch is not None:
+    batch = _or_cancelled(lambda: _do("claim", lambda: night.claim(ws), _batch))
+    if isinstance(batch, str):
         notices.begin(ws, batch)
     return batch
 
@@ -164,14 +168,27 @@ def hold(workspace: str, batch: str, reason: str | None = None) -> Facts:
 
 @step
 def train(workspace: str) -> Facts:
-    """Train, measure and promote the first champion."""
-    return _do("train", lambda: night.train(Workspace.find(workspace)), _trained)
+    """Train, measure and promote the first champion; Cancelled, where another run is at it."""
+    return _or_cancelled(lambda: _do("train", lambda: night.train(Workspace.find(workspace)), _trained))
 
 
 @step
 def rollback(workspace: str, version: str | None, reason: str) -> Facts:
-    """Let an earlier version serve again."""
-    return _do("rollback", lambda: _rolled_back(Workspace.find(workspace), version, reason), _words)
+    """Let an earlier version serve again; Cancelled, where an erasure or another rollback is at work."""
+    return _or_cancelled(
+        lambda: _do("rollback", lambda: _rolled_back(Workspace.find(workspace), version, reason), _words)
+    )
+
+
+def _or_cancelled(work: Callable[[], R]) -> R:
+    """What ``work`` returns; the state Cancelled if another run is at the same work already.
+
+    Nothing failed then, nothing was changed, and nobody has to do anything: the other run does it.
+    """
+    try:
+        return work()
+    except (Busy, LeaseHeld) as error:
+        return cast(R, Cancelled(message=str(error)))  # Prefect takes a state for the task's own, not for its result
 
 
 def _rolled_back(ws: Workspace, version: str | None, reason: str) -> Facts:

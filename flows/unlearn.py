@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 from prefect import State, flow
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 
-from flows import approval, main, tasks, use_workspace
-from flows.runs import dated
+from flows import approval, busy_if_cancelled, main, tasks, use_workspace
+from flows.runs import dated, note_process
 from tru import night
 from tru.errors import ReleaseError
 from tru.night.approval import is_released
@@ -21,9 +21,11 @@ NEITHER = "neither the unlearned nor the retrained model passed the gate"
 UNAPPROVED = "its candidate passed the gate, but has no approval"
 
 
-@flow(name="unlearn-nightly", flow_run_name=dated("nightly"), persist_result=False)
+@flow(name="unlearn-nightly", flow_run_name=dated("nightly"), persist_result=False, on_running=[note_process])
 def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict[str, Any]]:
     """Forget what is due: one batch, from the claim to the close and the erasure. What a crash left is finished first.
+
+    While another run is at it, this one ends at once as Cancelled.
 
     Args:
         workspace: the folder to work in; else ``$TRU_WORKSPACE``, else the current directory.
@@ -35,7 +37,10 @@ def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict
     here = str(ws.root)
 
     tasks.deadlines(here)
-    batch = tasks.claim(here)
+    claimed = tasks.claim(here, return_state=True)
+    if claimed.is_cancelled():
+        return Cancelled(message=claimed.message)
+    batch = claimed.result()
     if batch is None:
         erased = tasks.erase(here)["batches"]  # of earlier nights, whose time of grace is over now
         return Completed(message="Nothing to do: no deletion request is due.", data={"batch": None, "erased": erased})
@@ -78,9 +83,14 @@ def run(ws: Workspace) -> dict[str, Any]:
 
     Returns:
         ``{"batch": id, ...}`` with the summary of the closed batch, or ``{"batch": None}`` if nothing was due.
+
+    Raises:
+        Busy: another run is at it.
+        TruError: as the flow.
     """
     use_workspace(ws)
-    return cast(dict[str, Any], unlearn_nightly(workspace=str(ws.root)))  # Prefect unpacks the state
+    with busy_if_cancelled():
+        return cast(dict[str, Any], unlearn_nightly(workspace=str(ws.root)))  # Prefect unpacks the state
 
 
 def _call_a_person(batch: str, what: str, reasons: list[str]) -> str:

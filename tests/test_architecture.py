@@ -35,7 +35,7 @@ TOOLS = {
     "jinja2": {"tru.report.", "tru.certificates.page"},
     "matplotlib": {"tru.report."},
     "torch_geometric": {"tru.models.propagation"},
-    "psutil": {"tru.services"},
+    "psutil": {"tru.processes"},
     "cryptography": {"tru.certificates.keys"},
 }
 # What may be used anywhere inside these, and nowhere else.

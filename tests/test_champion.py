@@ -7,8 +7,9 @@ from threading import Thread
 import numpy as np
 import pytest
 
+from tru import locks
 from tru.champion import checked_reason, crown, eligible, mend, rollback, unanchored
-from tru.errors import ReleaseError
+from tru.errors import Busy, ReleaseError
 from tru.release.registry import Registry
 from tru.release.serving import SERVING_FILE
 from tru.requests.lifecycle import Subject
@@ -243,6 +244,14 @@ def test_no_rollback_while_a_batch_is_worked_on(ws):
         rollback(ws)
     inbox.hold(batch, "somebody", "fail", DONE)
     assert rollback(ws).version == "2"
+
+
+def test_no_rollback_while_an_erasure_destroys_or_a_night_begins(ws):
+    level(ws)
+    crown(ws, "4", "trained")
+    with locks.serving(ws), pytest.raises(Busy, match="an erasure"):
+        rollback(ws)
+    assert champion(ws) == "4" and rollback(ws).version == "2"
 
 
 def test_a_killed_rollback_typed_again_ends_where_it_was_going(ws, monkeypatch):

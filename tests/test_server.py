@@ -14,7 +14,8 @@ import pytest
 from tests.patience import HANG, until
 from tru import server
 from tru.errors import WorkspaceError
-from tru.services import HOST, free_port
+from tru.services import HOST
+from tru.starter import free_port
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from tests.patience import HANG, until
-from tru import server, services
+from tru import processes, server, services, starter
 from tru.errors import WorkspaceError
-from tru.services import Service, Services
+from tru.processes import Service
+from tru.services import Services
 from tru.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -96,13 +97,49 @@ def test_the_address_is_known_only_while_the_server_runs(workspace, sleeper):
     assert not Services("a-token", (server,), complete=True).alive
 
 
+def test_what_is_gone_is_named_until_it_is_stopped_on_purpose(workspace, sleeper):
+    server, worker = sleeper(), sleeper()
+    members = [
+        Service(name, p.pid, psutil.Process(p.pid).create_time())
+        for name, p in (("prefect-server", server), ("prefect-worker", worker))
+    ]
+    write_state(workspace, "a-token", *members)
+    assert services.gone(workspace) == []
+
+    worker.kill()
+    worker.wait()
+    assert services.gone(workspace) == ["prefect-worker"]
+    write_state(workspace, "a-token", *members, complete=False)
+    assert services.gone(workspace) == []  # a `tru up` that is at work
+    services.stop(workspace)
+    assert services.gone(workspace) == []
+
+
+def test_the_children_of_one_service_are_told_from_those_of_another(workspace, sleeper):
+    ours = {"TRU_SERVICES_TOKEN": "a-token"}
+    run, page = sleeper(**ours, TRU_SERVICE="prefect-worker"), sleeper(**ours, TRU_SERVICE="mlflow")
+    sleeper(TRU_SERVICES_TOKEN="another-token", TRU_SERVICE="prefect-worker")
+
+    assert [p.pid for p in processes.family("a-token", (), "prefect-worker")] == [run.pid]
+    assert [p.pid for p in processes.family("a-token", ())] == sorted([run.pid, page.pid])
+
+
+def test_a_flow_run_is_known_by_its_process(sleeper):
+    process = sleeper(PREFECT__FLOW_RUN_ID="a-run")
+    assert "a-run" in processes.flow_runs()
+
+    process.kill()
+    process.wait()
+    assert "a-run" not in processes.flow_runs()
+
+
 def test_a_taken_port_is_passed_over():
-    taken = services.free_port(0)
+    taken = starter.free_port(0)
     with socket.socket() as listener:
         listener.bind((services.HOST, taken))
         listener.listen()
-        assert services.free_port(taken) > taken
-    assert services.free_port(taken, taken) > taken
+        assert starter.free_port(taken) > taken
+    assert starter.free_port(taken, [taken]) > taken
 
 
 def test_the_users_own_prefect_stays_out(workspace):
@@ -115,7 +152,7 @@ def test_the_users_own_prefect_stays_out(workspace):
 
 
 def test_only_one_up_or_down_at_a_time(workspace):
-    with services._alone(workspace), pytest.raises(WorkspaceError, match="another `tru up`"):
+    with services.alone(workspace), pytest.raises(WorkspaceError, match="another `tru up`"):
         services.stop(workspace)
 
 
@@ -143,9 +180,13 @@ def test_up_run_down(cleared, environment, tmp_path):
     assert first.returncode == 0, first.stdout + first.stderr
     running = services.load(ws)
     page = running.address("prefect-server")
-    assert page in first.stdout and running.address("mlflow") in first.stdout
+    assert page in first.stdout
+    # The page of runs, which MLflow does not open by itself; the link works before there is any run.
+    (link,) = [line.split()[-1] for line in first.stdout.splitlines() if line.startswith("  MLflow page")]
+    assert link == f"{running.address('mlflow')}/#/experiments/1/runs?workflowType=machine_learning"
+    assert experiment(running.address("mlflow"), "1")["name"] == "tru"
     assert "  prefect deployment run unlearn-nightly\n" in first.stdout
-    token, processes = running.token, services._family(running)
+    token, started = running.token, processes.family(running.token, running.members)
 
     again = tru(ws, environment, *up)
     assert again.returncode == 0 and "Already running" in again.stdout
@@ -175,8 +216,8 @@ def test_up_run_down(cleared, environment, tmp_path):
     down = tru(ws, environment, "down")
     assert down.returncode == 0, down.stdout + down.stderr
     assert services.load(ws) is None
-    assert services._family(Services(token)) == []
-    assert not any(process.is_running() for process in processes)
+    assert processes.family(token, ()) == []
+    assert not any(process.is_running() for process in started)
     assert "Nothing was running" in tru(ws, environment, "down").stdout
 
 
@@ -204,3 +245,9 @@ def runs(page, state_type, flow="unlearn-nightly"):
     )
     with urllib.request.urlopen(ask, timeout=HANG) as reply:
         return json.load(reply)
+
+
+def experiment(page, id):
+    """What MLflow says of an experiment."""
+    with urllib.request.urlopen(f"{page}/api/2.0/mlflow/experiments/get?experiment_id={id}", timeout=HANG) as reply:
+        return json.load(reply)["experiment"]

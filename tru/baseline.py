@@ -21,7 +21,7 @@ from zipfile import BadZipFile
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tru.errors import ReleaseError
+from tru.errors import Busy, ReleaseError
 from tru.params import Params
 from tru.requests.ledger import Entry
 from tru.workspace import Workspace, only_one
@@ -176,9 +176,9 @@ def exclusive(ws: Workspace) -> Iterator[None]:
     """Only one baseline at a time; the system takes the lock from a process that dies.
 
     Raises:
-        ReleaseError: another run is at it.
+        Busy: another run is at it.
     """
-    busy = ReleaseError("another run is making a baseline in this workspace. Wait until it ends.")
+    busy = Busy("another run is making a baseline in this workspace. Wait until it ends.")
     with only_one(folder(ws) / "lock", busy):
         yield
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from tru import locks
 from tru.errors import ReleaseError
 from tru.release import registry_reader
 from tru.release.registry_reader import CHALLENGER, CHAMPION, ModelVersion
@@ -104,12 +105,19 @@ def rollback(ws: Workspace, version: str | None = None, reason: str = "") -> Mod
         reason: for the ledger, which keeps it for good; it names nobody.
 
     Raises:
+        Busy: an erasure, another rollback or the beginning of a night is at work.
         ReleaseError: a batch is being worked on, the reason cannot be kept, or the version is not eligible (the message
             lists those that are).
     """
     from tru.release.registry import Registry
 
     words = checked_reason(ws, reason) if reason else ""
+    with locks.serving(ws):  # no night begins and nothing is destroyed meanwhile
+        return _rolled_back(ws, version, words)
+
+
+def _rolled_back(ws: Workspace, version: str | None, words: str) -> ModelVersion:
+    """Do it; see :func:`rollback`."""
     _refuse_at_night(ws)
     unfinished = mend(ws)
     registry = Registry(ws)

@@ -13,6 +13,7 @@
     ├── UnlearningError       an unlearner cannot do what is asked of it
     ├── EvaluationError       an audit that could say nothing, such as of a model against itself
     ├── ReleaseError          the model registry or the data versions refuse a step
+    │   └── Busy              another run is at the same work
     ├── ErasureError          an erasure that cannot begin, or that left something behind
     └── CertificateError      a certificate that cannot be issued, or is not to be trusted
 
@@ -64,6 +65,10 @@ class EvaluationError(TruError):
 
 class ReleaseError(TruError):
     """The model registry or the data versions refuse a step."""
+
+
+class Busy(ReleaseError):
+    """Another run is at the same work; nothing was changed, and when it has ended this can be run again."""
 
 
 class ErasureError(TruError):

@@ -18,6 +18,10 @@ PREFECT = """\
 [plugins]
 enabled = true
 allow = ["tru"]
+
+# Prefect reports to nobody that it is used here.
+[server]
+analytics_enabled = false
 """
 
 

@@ -6,6 +6,7 @@ Plain requests, because only ``flows/`` may know Prefect itself.
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from tru.errors import WorkspaceError
 
 _SECONDS = 300  # a server on a busy machine is slow
+_PATIENCE = 300  # and its SQLite can be locked for a while
+_BUSY = 503
 
 HELD = "tru.batch.held"
 OVERDUE = "tru.requests.overdue"
@@ -42,7 +45,7 @@ def answers(url: str) -> bool:
 def has_worker(api: str, pool: str) -> bool:
     """Whether a worker of the pool has reported to the server."""
     try:
-        return any(worker["status"] == "ONLINE" for worker in _post(f"{api}/work_pools/{pool}/workers/filter", {}))
+        return any(worker["status"] == "ONLINE" for worker in post(f"{api}/work_pools/{pool}/workers/filter", {}))
     except (urllib.error.URLError, OSError):
         return False
 
@@ -57,10 +60,10 @@ def watch(api: str) -> list[str]:
         WorkspaceError: the server refuses.
     """
     try:
-        known = {automation["name"] for automation in _post(f"{api}/automations/filter", {"limit": 200})}
+        known = {automation["name"] for automation in post(f"{api}/automations/filter", {"limit": 200})}
         missing = [(event, *words) for event, words in _AUTOMATIONS.items() if words[0] not in known]
         for event, name, description in missing:
-            _post(f"{api}/automations/", _automation(event, name, description))
+            post(f"{api}/automations/", _automation(event, name, description))
     except (urllib.error.URLError, OSError) as error:
         raise WorkspaceError(f"Prefect's server refused an automation ({error}). Try `tru up` again.") from error
     return [name for _, name, _ in missing]
@@ -72,7 +75,19 @@ def _automation(event: str, name: str, description: str) -> dict[str, Any]:
     return {"name": name, "description": description, "enabled": True, "trigger": trigger, "actions": actions}
 
 
-def _post(url: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    ask = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(ask, timeout=_SECONDS) as reply:
-        return json.load(reply)
+def post(url: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """What the server answers to ``body``; while its database is busy, it is asked again.
+
+    Raises:
+        OSError: it does not answer, or refuses.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        ask = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(ask, timeout=_SECONDS) as reply:
+                return json.loads(reply.read() or b"null")
+        except urllib.error.HTTPError as error:
+            if error.code != _BUSY or time.monotonic() > until:
+                raise
+            time.sleep(1)

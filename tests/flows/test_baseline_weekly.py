@@ -15,7 +15,7 @@ from tests.patience import HANG
 from tests.workspaces import change, file_requests
 from tru import baseline, night, weekly
 from tru.data.interactions import load_dataset
-from tru.errors import ReleaseError, RequestError
+from tru.errors import Busy, RequestError
 from tru.release.registry import Registry
 from tru.requests.lifecycle import Subject
 from tru.requests.store import open_ledger
@@ -58,8 +58,11 @@ def test_an_error_of_the_user_is_final_and_readable(trained, monkeypatch):
 
 
 def test_two_at_once_do_not_mix(trained):
-    with baseline.exclusive(trained), pytest.raises(ReleaseError, match="another run"):
-        run(trained)
+    with baseline.exclusive(trained):
+        state = baseline_weekly(workspace=str(trained.root), return_state=True)
+        assert state.is_cancelled() and "another run is making a baseline" in state.message
+        with pytest.raises(Busy, match="another run is making a baseline"):
+            run(trained)
 
 
 def test_a_killed_flow_is_finished_by_the_next(trained, environment):

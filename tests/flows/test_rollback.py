@@ -1,8 +1,8 @@
 import pytest
 
 from flows.rollback import rollback, run
-from tru import champion
-from tru.errors import ReleaseError
+from tru import champion, locks
+from tru.errors import Busy, ReleaseError
 from tru.release.registry import Registry
 
 
@@ -22,6 +22,14 @@ def test_a_refusal_is_final_and_lists_what_is_eligible(workspace, trained):
     assert state.is_failed() and "Eligible versions: none" in state.message
     with pytest.raises(ReleaseError, match="no version of that number"):
         run(trained, "77")
+
+
+def test_a_second_run_ends_at_once_as_cancelled_and_says_why(workspace, trained):
+    with locks.serving(trained):
+        state = rollback(workspace=str(trained.root), return_state=True)
+        assert state.is_cancelled() and "a rollback" in state.message
+        with pytest.raises(Busy, match="a rollback"):
+            run(trained)
 
 
 def _copy_of(ws, version):

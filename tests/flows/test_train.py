@@ -1,8 +1,8 @@
 import pytest
 
 from flows.train import run, train
-from tru import night
-from tru.errors import DataError
+from tru import locks, night
+from tru.errors import Busy, DataError
 
 
 def test_the_outcome_is_handed_on(workspace, monkeypatch):
@@ -25,3 +25,11 @@ def test_an_error_of_the_user_is_final_and_readable(workspace, monkeypatch):
     assert len(calls) == 1
     with pytest.raises(DataError):
         run(workspace)
+
+
+def test_a_second_run_ends_at_once_as_cancelled_and_says_why(workspace):
+    with locks.training(workspace):
+        state = train(workspace=str(workspace.root), return_state=True)
+        assert state.is_cancelled() and "another run is training" in state.message
+        with pytest.raises(Busy, match="another run is training"):
+            run(workspace)

@@ -20,7 +20,7 @@ from flows import approval, tasks
 from flows.unlearn import run, unlearn_nightly
 from tests.patience import HANG, until
 from tru import night
-from tru.errors import RequestError, TruError
+from tru.errors import Busy, LeaseHeld, RequestError, TruError
 from tru.requests.store import open_inbox
 
 FLOW = [sys.executable, "-m", "flows.unlearn"]
@@ -269,6 +269,24 @@ def test_what_a_person_must_solve_is_not_tried_again(play):
 
     assert state.is_failed() and "another run holds the batch" in state.message
     assert script.calls == ["claim"]
+
+
+def test_a_second_run_ends_at_once_as_cancelled_and_says_why(play, workspace):
+    script = Script()
+    script.errors["claim"] = [LeaseHeld("Batch batch-1 is being worked on by another."), Busy("an erasure is at work.")]
+    state = play(script)
+
+    assert state.is_cancelled() and state.message == "Batch batch-1 is being worked on by another."
+    assert script.calls == ["claim"]
+    with pytest.raises(Busy, match="an erasure is at work"):  # in a terminal it is an error like any other
+        run(workspace)
+
+
+def test_a_lease_that_is_lost_later_fails_the_run(play):
+    script = Script()
+    script.errors["gate"] = [LeaseHeld("Batch batch-1 is not leased to this run.")]
+
+    assert play(script).is_failed()
 
 
 def test_an_unforeseen_error_is_tried_again_and_quotes_nobody(play, capsys):

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.workspaces import change, file_requests, make, subjects, whole_night
-from tru import night
-from tru.errors import CheckFailed, LeaseHeld, ModelError, RequestError
+from tru import locks, night
+from tru.errors import Busy, CheckFailed, LeaseHeld, ModelError, RequestError
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.requests.lifecycle import Subject
@@ -84,6 +84,20 @@ def test_a_live_run_is_left_alone(trained, batch):
     with night.open_lease(trained, batch), pytest.raises(LeaseHeld):
         inbox.claim(f"elsewhere:{this_owner().split(':', 1)[1]}")
     assert inbox.claim("elsewhere:1:1") is not None  # let go of at the end of the block
+
+
+def test_no_batch_opens_under_the_hands_of_an_erasure(trained):
+    file_requests(trained, subjects(trained))
+    with locks.serving(trained), pytest.raises(Busy, match="an erasure"):
+        night.claim(trained)
+    assert open_inbox(trained).open_batch() is None
+    assert night.claim(trained) is not None
+
+
+def test_one_training_at_a_time(trained):
+    with locks.training(trained), pytest.raises(Busy, match="another run is training"):
+        night.train(trained)
+    assert Registry(trained).champion().version == "1"
 
 
 def test_nobody_is_trained_over_an_open_batch(trained, batch):

@@ -21,13 +21,15 @@ def up(
 ) -> None:
     """Start Prefect's server and worker, the nightly schedule and MLflow's page, and say where they are."""
     from tru import services
+    from tru.pages import runs_page
+    from tru.starter import start
 
     ws = open_workspace(workspace)
     before = services.load(ws)
-    running = services.start(ws, prefect_port=prefect_port, mlflow_port=mlflow_port, tell=typer.echo)
+    running = start(ws, prefect_port=prefect_port, mlflow_port=mlflow_port, tell=typer.echo)
     typer.echo("\nAlready running." if before == running else "\nUp.")
     typer.echo(f"  Prefect page   {running.address('prefect-server')}")
-    typer.echo(f"  MLflow page    {running.address('mlflow') or ws.tracking_uri}")
+    typer.echo(f"  MLflow page    {runs_page(ws)}")
     typer.echo(f"  Logs           {ws.state / 'logs'}")
     typer.echo("\nunlearn-nightly runs by the schedule in prefect.yaml. To run it now, in any terminal:")
     for line in _what_to_type(ws):

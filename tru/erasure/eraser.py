@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tru import baseline, certificates
+from tru import baseline, certificates, locks
 from tru.erasure.pending import Pending, drop, waiting
 from tru.erasure.places import folder
 from tru.errors import ErasureError, ReleaseError
@@ -28,7 +28,7 @@ from tru.release.retention import kept
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
 from tru.stages import write_json
-from tru.workspace import Workspace, only_one
+from tru.workspace import Workspace
 
 if TYPE_CHECKING:  # DVC, MLflow and pandas: whoever learns that nothing waits has not loaded them
     from tru.data.forget import ForgetSet
@@ -42,7 +42,7 @@ ALWAYS_OUT_OF_REACH = (
     "what others computed from earlier models or lists",
     "blocks of deleted files on the disk, until they are overwritten",
 )
-_ANOTHER = "another erasure is at work in this workspace. Wait until it ends."
+_ANOTHER = "another erasure is at work in this workspace, or a rollback or a night that begins. Wait until it ends."
 
 
 class InTheWay(ErasureError):
@@ -119,7 +119,7 @@ def erase(
     if not waiting(ws):
         return _nothing()
     try:
-        with only_one(ws.state / "erasure" / "lock", InTheWay(_ANOTHER)):
+        with locks.serving(ws, InTheWay(_ANOTHER)):
             certificates.signing_key(ws)  # one that is locked or missing is to be known before anything is destroyed
             _finish(ws)
             grace = load_settings(ws).erasure.grace_hours

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tru import locks
 from tru.errors import ModelError, RequestError
 from tru.night.run import Run, best_effort, enter, seconds, short
 from tru.night.steps import LEASE_SECONDS, close, open_lease, promote
@@ -57,6 +58,7 @@ def release(ws: Workspace, reason: str) -> dict[str, Any]:
 
     Raises:
         RequestError: no batch is held, or the reason is empty.
+        Busy: an erasure or a rollback is at work.
         ModelError: there is no such model, or it violates an exact check.
     """
     if not reason.strip():
@@ -74,7 +76,8 @@ def release(ws: Workspace, reason: str) -> dict[str, Any]:
             f"the model of {batch} is not the one that the gate judged, so it cannot be released. Find out who changed "
             "its files, and let it run again: `tru batch retry`, `tru run`."
         )
-    run.inbox.lift(batch, run.owner, LEASE_SECONDS)
+    with locks.serving(ws):
+        run.inbox.lift(batch, run.owner, LEASE_SECONDS)
     with open_lease(ws, batch):
         enter(ws, "batch", f"{batch}/released/{short([reason])}", batch=batch, outcome="released", reasons=[reason])
         Run(ws, batch).finish("retrain" if run.facts["retrain"] else "gate", None, released=reason)

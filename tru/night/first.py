@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tru import locks
 from tru.champion import crown
 from tru.data.interactions import load_dataset
 from tru.data.prepare import prepare
@@ -26,8 +27,15 @@ def train(ws: Workspace) -> dict[str, Any]:
     """Train on the current data (DVC's stages prepare, check and train) and make the result champion.
 
     Raises:
+        Busy: another run is training.
         RequestError: a batch of deletions is open, so finish it first; or one came in between.
     """
+    with locks.training(ws):
+        return _train(ws)
+
+
+def _train(ws: Workspace) -> dict[str, Any]:
+    """Do it; see :func:`train`."""
     inbox = open_inbox(ws)
     if _is_begun(inbox.open_batch()):
         raise RequestError("a batch of deletions is open. Finish it first: `tru run`.")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
+from tru import locks
 from tru.baseline import forget_rows, latest
 from tru.champion import crown
 from tru.data.checks import check_cut, check_raw
@@ -47,6 +48,7 @@ def claim(ws: Workspace) -> str | None:
 
     Raises:
         LeaseHeld: another run is at it.
+        Busy: an erasure or a rollback is at work.
         ModelError: requests are waiting and there is no champion yet.
     """
     inbox = open_inbox(ws)
@@ -54,7 +56,8 @@ def claim(ws: Workspace) -> str | None:
         return None
     if Registry(ws).champion() is None:  # asked before a batch is opened, which would be in the way of `tru train`
         raise ModelError("there is no champion to make forget anything. Train one first: `tru train`.")
-    batch = inbox.claim(this_owner(), LEASE_SECONDS)
+    with locks.serving(ws):  # the batch must not open under the hands of an erasure or a rollback
+        batch = inbox.claim(this_owner(), LEASE_SECONDS)
     return batch.id if batch else None
 
 

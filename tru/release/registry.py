@@ -137,6 +137,15 @@ class Registry:
             runs = self._runs(self._experiment_id(), key)
         return next((str(run.info.run_id) for run in runs if run.info.status == "FINISHED"), None)
 
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment; it is made if there is none.
+
+        Raises:
+            ReleaseError: it was deleted, or MLflow refuses.
+        """
+        with _explained():
+            return self._experiment_id()
+
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)
         if found is None:
