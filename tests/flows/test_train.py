@@ -6,9 +6,9 @@ from tru.errors import Busy, DataError
 
 
 def test_the_outcome_is_handed_on(workspace, monkeypatch):
-    monkeypatch.setattr(night, "train", lambda ws: {"version": "1", "seconds": 2.5})
+    monkeypatch.setattr(night, "train", lambda ws: {"version": "1", "test/ndcg@20": 0.25})
 
-    assert run(workspace) == {"version": "1", "seconds": 2.5}
+    assert run(workspace) == {"version": "1", "test/ndcg@20": 0.25}
 
 
 def test_an_error_of_the_user_is_final_and_readable(workspace, monkeypatch):
