@@ -109,8 +109,6 @@ def rollback(ws: Workspace, version: str | None = None, reason: str = "") -> Mod
         ReleaseError: a batch is being worked on, the reason cannot be kept, or the version is not eligible (the message
             lists those that are).
     """
-    from tru.release.registry import Registry
-
     words = checked_reason(ws, reason) if reason else ""
     with locks.serving(ws):  # no night begins and nothing is destroyed meanwhile
         return _rolled_back(ws, version, words)
@@ -118,6 +116,8 @@ def rollback(ws: Workspace, version: str | None = None, reason: str = "") -> Mod
 
 def _rolled_back(ws: Workspace, version: str | None, words: str) -> ModelVersion:
     """Do it; see :func:`rollback`."""
+    from tru.release.registry import Registry
+
     _refuse_at_night(ws)
     unfinished = mend(ws)
     registry = Registry(ws)
