@@ -290,7 +290,7 @@ def _last_batch(inbox: Inbox) -> dict[str, Any] | None:
         "outcome": batch.outcome,
         "verdict": batch.verdict,
         "size": batch.size,
-        "not_found": sum(request.outcome == "not found" for request in inbox.list(batch=batch.id)),
+        "not_found": inbox.outcomes(batch.id)["not found"],
         "seconds": batch.seconds,
     }
 

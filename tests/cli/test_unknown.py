@@ -1,6 +1,7 @@
 """What is said when a request names nobody in the data: enough to mend it, and nothing of who is suppressed."""
 
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from tru.cli.requests import app
 from tru.cli.unknown import listed
+from tru.data.interactions import load_dataset, save_dataset
 from tru.requests.store import open_inbox
 from tru.requests.suppression import KEY_VARIABLE
 from tru.workspace import Workspace
@@ -48,12 +50,12 @@ def imported(tmp_path, text, *words):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--user", "stranger"], "the data set has no such user"),
-        (["--item", "sofa"], "the data set has no such item"),
-        (["--user", "3", "--item", "mug"], "the data set has no interaction of such a user with such an item"),
-        (["--user", "stranger", "--item", "lamp"], "the data set has no interaction of such a user"),
-        (["--item", "mug", "--modality", "image"], "the data set has no such modality of such an item"),
-        (["--item", "lamp", "--modality", "video"], "the data set has no such modality of such an item"),
+        (["--user", "stranger"], "there is no such user in the data set;"),
+        (["--item", "sofa"], "there is no such item in the data set;"),
+        (["--user", "3", "--item", "mug"], "there is no interaction of such a user with such an item in the data set;"),
+        (["--user", "stranger", "--item", "lamp"], "there is no interaction of such a user"),
+        (["--item", "mug", "--modality", "image"], "there is no such modality of such an item in"),
+        (["--item", "lamp", "--modality", "video"], "there is no such modality of such an item in"),
     ],
 )
 def test_what_names_nobody_is_filed_and_said_in_one_line(workspace, words, says):
@@ -162,3 +164,34 @@ def test_rows_are_listed_in_ranges():
     assert listed([2, 3, 4, 7, 9, 10]) == "rows 2-4, 7, 9-10"
     assert listed(list(range(2, 40, 2))) == "rows 2, 4, 6, 8, 10, 12, 14, 16, 18, 20 and 9 more"
     assert listed(["req-1", "req-2"]) == "req-1, req-2"
+
+
+def test_somebody_whom_only_the_champion_knows_is_no_stranger(trained, monkeypatch):
+    """An import has left them out; the night still finds and forgets them."""
+    ds = load_dataset(trained.data)
+    user, item = str(ds.users[3]), str(ds.items[0])
+    rows = ds.interactions[ds.interactions["user_id"] != user].reset_index(drop=True)
+    save_dataset(replace(ds, interactions=rows), trained.data)
+    monkeypatch.setenv("TRU_WORKSPACE", str(trained.root))
+    assert tru("add", "--user", user)[1] == ""
+    assert json.loads(tru("add", "--user", user, "--json")[0])[0]["known"] is True
+    out, err = tru("add", "--user", "a stranger", "--json")
+    assert json.loads(out)[0]["known"] is False
+    assert err == (
+        "Warning: there is no such user in the data set or the champion; as things stand, a night closes such a "
+        "request as “not found”.\n"
+    )
+    _, err = tru("add", "--item", item, "--item", "armchair")
+    assert err.startswith("Warning: 1 of 2 name nobody and nothing in the data set or the champion (req-")
+
+
+def test_a_champion_that_is_not_at_hand_is_not_asked(trained, monkeypatch):
+    monkeypatch.setenv("TRU_WORKSPACE", str(trained.root))
+    for file in trained.root.glob("mlartifacts/**/prepared.npz"):
+        file.write_bytes(b"damaged")
+    assert LIKELY in tru("add", "--user", "a stranger")[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert LIKELY in tru("add", "--user", "a stranger")[1]
+    (trained.root / "mlflow.db").write_bytes(b"damaged")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert LIKELY in tru("add", "--user", "a stranger")[1]

@@ -9,7 +9,8 @@ import pytest
 
 from tru.data.forget import ForgetSet
 from tru.data.interactions import load_dataset, save_dataset
-from tru.data.presence import Named, present
+from tru.data.prepare import prepare
+from tru.data.presence import Named, present, present_in_model
 from tru.data.synthetic import SyntheticParams, generate
 
 
@@ -89,6 +90,28 @@ def test_a_data_set_that_cannot_be_read_is_none(small, tmp_path, what):
     if what == "a folder":
         items.mkdir()
     assert present(place, Named(users=frozenset({"u"}))) is None
+
+
+def test_of_a_model_it_says_what_the_night_says(small, tmp_path):
+    from tru.night.run import known
+
+    ds = load_dataset(small)
+    model = prepare(ds, canary_rate=0.1)
+    model.save(tmp_path / "prepared.npz")
+    wanted = asked(ds)
+    there = known(wanted, model)
+    for part, whole in zip(vars(there).values(), vars(wanted).values(), strict=True):
+        assert 0 < len(part) < len(whole)
+    assert present_in_model(tmp_path, named(wanted)) == named(there)
+    assert present_in_model(tmp_path, Named()) == Named()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 and no more"])
+def test_a_model_without_its_data_is_none(tmp_path, content):
+    if content is not None:
+        (tmp_path / "prepared.npz").write_bytes(content)
+    assert present_in_model(tmp_path, Named(users=frozenset({"u"}))) is None
+    assert present_in_model(tmp_path / "nowhere", Named()) is None
 
 
 def test_it_waits_for_nothing_heavy():

@@ -151,12 +151,12 @@ def _file(workspace: Path | None, filings: Sequence[Filing], json: bool) -> None
     from tru.cli import unknown
     from tru.requests.intake import file_all
 
-    data, days = open_workspace(workspace).data, _days(workspace)
+    ws, days = open_workspace(workspace), _days(workspace)
     subjects = [filing.subject for filing in filings]
     receipts = file_all(_inbox(workspace), filings)
-    found = unknown.known(data, subjects)
-    _report(receipts, found, days, json)
-    unknown.warn(data, subjects, found, [f.row or r.request.id for f, r in zip(filings, receipts, strict=True)])
+    found = unknown.look_up(ws, subjects)
+    _report(receipts, found.known, days, json)
+    unknown.warn(ws, subjects, found, [f.row or r.request.id for f, r in zip(filings, receipts, strict=True)])
 
 
 def _inbox(workspace: Path | None) -> Inbox:

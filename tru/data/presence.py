@@ -1,4 +1,4 @@
-"""Whether a data set holds what a request names: a look at the columns of identifiers alone, in a second at most.
+"""Whether a data set, or a model, holds what a request names: a look at the identifiers alone, in a second at most.
 
 Loading the whole data set (`tru.data.interactions`) takes many times as long, and pandas; whoever files one request
 waits for neither. Both give the same answer.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -40,6 +42,28 @@ def present(folder: Path, named: Named) -> Named | None:
     except (OSError, KeyError, pa.ArrowException):
         return None
     return Named(users, items, pairs, modalities)
+
+
+def present_in_model(folder: Path, named: Named) -> Named | None:
+    """The part of ``named`` that the model in the model directory ``folder`` was made from; None if it has none."""
+    try:
+        with (folder / "prepared.npz").open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+            users, items = (dict(enumerate(stored[side].tolist())) for side in ("users", "items"))
+            owners, things = ({pair[side] for pair in named.pairs} for side in (0, 1))
+            train = stored["train"]
+            rows = train[np.isin(train[:, 0], [n for n, name in users.items() if name in owners])]
+            rows = rows[np.isin(rows[:, 1], [n for n, name in items.items() if name in things])]
+            pairs = {(users[user], items[item]) for user, item in rows.tolist()}
+            has = {m: stored[f"present/{m}"] for _, m in named.modalities if f"present/{m}" in stored.files}
+            modalities = {(items[n], m) for m, flags in has.items() for n in np.flatnonzero(flags).tolist()}
+    except (OSError, EOFError, BadZipFile, ValueError, LookupError):
+        return None
+    return Named(
+        named.users.intersection(users.values()),
+        named.items.intersection(items.values()),
+        named.pairs & pairs,
+        named.modalities & modalities,
+    )
 
 
 def _in_interactions(path: Path, named: Named) -> tuple[frozenset[str], frozenset[tuple[str, str]]]:
