@@ -141,7 +141,7 @@ def file(rows: Transaction, key: Key, given: Sequence[tuple[Subject, datetime, s
             requests[name] = replace(requests[name], received=moment)
             earlier[name] = None
     rows.insert([(name, requests[name]) for name in new])
-    rows.update([requests[name] for name in earlier if name not in new])
+    rows.antedate([requests[name] for name in earlier if name not in new])
     moves.suppress(rows, key, [requests[name] for name in new])
     filed = [(requests[name].id, number) for name, (_, _, number) in zip(keys, given, strict=True) if number]
     rows.refer(sorted({(id, key.of_reference(number)) for id, number in filed}))

@@ -62,6 +62,9 @@ class _Sheet:
         ended = {request.id for request in requests if not request.is_open}
         self.keys = {key: id for key, id in self.keys.items() if id not in ended}
 
+    def antedate(self, requests: Sequence[DeletionRequest]) -> None:
+        self.update(requests)
+
     def counts(self) -> dict[State, int]:
         return dict(Counter(row.state for row in self.rows.values()))
 

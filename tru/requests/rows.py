@@ -61,7 +61,10 @@ class Transaction(Protocol):
         """New open requests with the keyed hashes of their subjects."""
 
     def update(self, requests: Sequence[DeletionRequest]) -> None:
-        """Replace rows; one that has ended loses its key."""
+        """Write state, outcome and batch of requests; one that has ended loses its key and what it names."""
+
+    def antedate(self, requests: Sequence[DeletionRequest]) -> None:
+        """Write when open requests were received."""
 
     def counts(self) -> dict[State, int]:
         """Requests per state."""
