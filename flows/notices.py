@@ -10,10 +10,11 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
 from flows import runs
-from tru import night, server, status
+from tru import night, report, server, status
+from tru.prose import size
 from tru.report.brief import gate_line
 from tru.report.table import allowed, is_exact, is_reason
-from tru.report.words import FAULTS, count, decimal
+from tru.report.words import FAULTS, count, decimal, several
 from tru.workspace import Workspace
 
 Facts = Mapping[str, Any]
@@ -66,6 +67,50 @@ def verdict(key: str, title: str, found: Facts) -> None:
         create_markdown_artifact(key=f"{key}-reasons", description=title, markdown=in_words(title, found))
 
     _best_effort("the verdict could not be put on the page", write)
+
+
+def erased(ws: Workspace, found: Facts) -> None:
+    """Put on the Prefect page what was destroyed and searched, and how many certificates were signed."""
+    if not found["batches"]:
+        return
+    batches = ", ".join(found["batches"])
+
+    def write() -> None:
+        rows = [("destroyed", row["store"], _amount(row)) for row in found["destroyed"]]
+        rows += [("searched", row["store"], _sought(row)) for row in found["scan"]]
+        table = [dict(zip(("done", "store", "result"), row, strict=True)) for row in rows]
+        create_table_artifact(key="erasure", description=f"Erasure after {batches}", table=table)
+        signed = several(found["certificates"], "certificate", "certificates")
+        words = [
+            f"# {signed} signed for {batches}",
+            "",
+            f"- In `{ws.certificates}`, one file a request: `tru certificate list`, `tru certificate verify FILE`",
+            "",
+            "## What nobody could reach, as each of them says",
+            "",
+            *_listed(found["unreachable"]),
+            "",
+        ]
+        create_markdown_artifact(key="certificates", description=f"{signed} signed", markdown="\n".join(words))
+
+    _best_effort("the erasure could not be put on the page", write)
+
+
+def _amount(row: Facts) -> str:
+    return several(row["count"], "object", "objects") + (f", {size(row['bytes'])}" if row.get("bytes") else "")
+
+
+def _sought(row: Facts) -> str:
+    return "nothing found" if row["state"] == "not found" else f"could not be searched: {row.get('why') or 'unknown'}"
+
+
+def summary(ws: Workspace, batch: str) -> None:
+    """Put on the Prefect page what came of a batch, and where its report, its model and its certificates are."""
+
+    def write() -> None:
+        create_markdown_artifact(key="night", description=f"What came of {batch}", markdown=report.summary(ws, batch))
+
+    _best_effort("what came of the batch could not be put on the page", write)
 
 
 def in_words(title: str, found: Facts) -> str:

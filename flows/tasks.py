@@ -153,7 +153,9 @@ def erase(workspace: str) -> Facts:
     if not load_settings(ws).erasure.automatic:
         return {"batches": []}
     say = get_run_logger().info
-    return _do("erase", lambda: eraser.erase(ws, graceful=True, say=lambda words: say("%s", words)), _erased)
+    found = _do("erase", lambda: eraser.erase(ws, graceful=True, say=lambda words: say("%s", words)), _erased)
+    notices.erased(ws, found)
+    return found
 
 
 @step
@@ -163,6 +165,7 @@ def hold(workspace: str, batch: str, reason: str | None = None) -> Facts:
     found = _do("hold", lambda: night.hold(ws, batch, reason), _words)
     notices.held(batch, found["reasons"])
     notices.label(ws, batch)
+    notices.summary(ws, batch)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from prefect import State, flow
 from prefect.states import Cancelled, Completed
 
-from flows import approval, busy_if_cancelled, main, tasks, use_workspace
+from flows import approval, busy_if_cancelled, main, notices, tasks, use_workspace
 from flows.runs import dated, note_process
 from tru import night
 from tru.errors import ReleaseError
@@ -64,6 +64,7 @@ def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict
         tasks.promote(here, batch)
         closed = tasks.close(here, batch)
     done = {"batch": batch, **closed, "erased": tasks.erase(here)["batches"]}
+    notices.summary(ws, batch)
     return Completed(message=ended(done), data=done)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tru.report.sequel import Erasure, Link, Sequel
 from tru.requests.lifecycle import Batch
 
 NIGHT = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
@@ -169,6 +170,29 @@ def fresh() -> Batch:
         facts=facts(),
         closed=NIGHT + timedelta(seconds=38),
     )
+
+
+def sequel(**more: Any) -> Sequel:
+    """What is known of the fresh night a month later: erased, certified, and another version serves by now."""
+    found: dict[str, Any] = {
+        "written": NIGHT + timedelta(days=30),
+        **{"serving": "9", "served": "2", "since": NIGHT + timedelta(seconds=30), "until": NIGHT + timedelta(days=1)},
+        "erasure": Erasure(
+            at=NIGHT + timedelta(seconds=50),
+            destroyed=[
+                {"store": "dvc cache", "count": 13, "bytes": 2_170_000},
+                {"store": "mlflow runs", "count": 1, "bytes": 0},
+            ],
+            scan=[
+                {"store": "data", "state": "not found", "count": 0, "why": ""},
+                {"store": "dvc remote", "state": "unreachable", "count": 0, "why": "no credentials"},
+            ],
+            unreachable=["what others computed from earlier models or lists"],
+        ),
+        "certificates": [f"req-{n:016x}.json" for n in range(62)],
+        "links": [Link("Prefect run", "0a1b2c3d-0000-4000-8000-000000000000")],
+    }
+    return Sequel(**{**found, **more})
 
 
 def licensed() -> Batch:
@@ -359,7 +383,8 @@ def history(nights: int = 14) -> list[Batch]:
         found["evaluate"]["models"]["unlearned"] = numbers(ndcg, 0.08, auc)
         opened = NIGHT - timedelta(days=night + 1)
         id = f"batch-{opened:%Y%m%d}-01"
-        past.append(replace(fresh(), id=id, opened=opened, outcome=outcome, facts=found))  # type: ignore[arg-type]
+        closed = opened + timedelta(seconds=38)
+        past.append(replace(fresh(), id=id, opened=opened, closed=closed, outcome=outcome, facts=found))  # type: ignore[arg-type]
     return past
 
 

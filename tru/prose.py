@@ -24,3 +24,11 @@ def _two(small: int, large_unit: str, small_unit: str) -> str:
     """``small`` of the small unit, sixty of which are one of the large unit; a rest of zero is not said."""
     large, rest = divmod(small, 60)
     return f"{large} {large_unit} {rest} {small_unit}" if rest else f"{large} {large_unit}"
+
+
+def size(count: int) -> str:
+    """Bytes as people read them: ``512 bytes``, ``1.42 kB``, ``2.17 MB``."""
+    for unit, step in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= step:
+            return f"{count / step:.3g} {unit}"
+    return f"{count} bytes"

@@ -68,6 +68,16 @@ class Workspace:
         return self.state / "batches"
 
     @property
+    def reports(self) -> Path:
+        """The report of each batch, ``BATCH.html``."""
+        return self.state / "reports"
+
+    @property
+    def certificates(self) -> Path:
+        """The certificate of each fulfilled request, ``REQUEST.json``."""
+        return self.state / "certificates"
+
+    @property
     def database_url(self) -> str:
         """SQLAlchemy address of the inbox: ``$TRU_DATABASE_URL``, else SQLite in the workspace."""
         return os.environ.get("TRU_DATABASE_URL") or f"sqlite:///{self.state / 'inbox.db'}"

@@ -1,7 +1,8 @@
 import pytest
 
 from tests import nights
-from tru.report.brief import gate_line
+from tru.report.brief import gate_line, outline
+from tru.report.sequel import Link, Sequel
 
 
 def test_a_yes_says_how_many_checks_and_how_good():
@@ -39,3 +40,16 @@ def test_it_is_one_line_and_no_page(name):
         if verdict := nights.ALL[name]().facts.get(key):
             said = gate_line(verdict)
             assert "\n" not in said and len(said) < 300 and "nan" not in said
+
+
+def test_a_batch_in_a_few_lines():
+    said = outline(nights.fresh(), nights.sequel(links=[Link("MLflow run", "4f2a", "http://127.0.0.1:1/x")]), "/r.html")
+    assert said.startswith("# batch-20261123-01: Passed\n") and "Version 9 serves now." in said
+    assert "- Gate: pass, 10 of 10 checks" in said and "- Report: `/r.html`" in said
+    assert "62 requests were certified" in said and "- MLflow run: [4f2a](http://127.0.0.1:1/x)" in said
+
+
+@pytest.mark.parametrize("name", nights.ALL)
+def test_every_batch_can_be_told_in_a_few_lines(name):
+    said = outline(nights.ALL[name](), Sequel(), "/r.html")
+    assert len(said.splitlines()) < 25 and "None" not in said.replace("None of", "") and "nan" not in said

@@ -11,9 +11,11 @@ from tests import nights
 from tests.patience import HANG
 from tru.errors import RequestError
 from tru.init import create
-from tru.report import newest, render, write
+from tru.report import newest, render, rewrite, summary, write
+from tru.report import page as page_module
+from tru.report.sequel import Link
 from tru.requests.lifecycle import Subject
-from tru.requests.store import open_inbox
+from tru.requests.store import open_inbox, open_ledger
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -52,8 +54,10 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.text).split())
 
 
-@pytest.fixture(scope="module", params=list(nights.ALL))
+@pytest.fixture(scope="module", params=[*nights.ALL, "a month later"])
 def page(request):
+    if request.param == "a month later":
+        return render(nights.fresh(), nights.history(), nights.sequel())
     return render(nights.ALL[request.param](), nights.history())
 
 
@@ -76,9 +80,32 @@ def test_it_loads_and_runs_nothing(page):
     for name, value in found.attributes:
         assert not name.startswith("on"), name
         if name in ("src", "href", "xlink:href", "action", "srcset", "data"):
-            assert value.startswith(("#", "data:")), value
+            assert value.startswith(("#", "data:", "../certificates/req-")), value
     assert all(place.startswith("#") for place in re.findall(r"url\(([^)]*)\)", page))
     assert "default-src 'none'" in page
+
+
+def test_what_is_elsewhere_is_named_and_linked_only_where_it_is_known():
+    there = nights.sequel(links=[Link("Prefect run", "0a1b", "http://127.0.0.1:4200/runs/flow-run/0a1b")])
+    text = render(nights.fresh(), [], there)
+    assert '<dd><a href="http://127.0.0.1:4200/runs/flow-run/0a1b">0a1b</a></dd>' in text
+    assert text.count("http:") == 1 and "Links open while the servers of" in text
+    unknown = render(nights.fresh(), [], nights.sequel())
+    assert "<dd>0a1b2c3d-0000-4000-8000-000000000000</dd>" in unknown and "http" not in unknown.partition("<body>")[2]
+    assert "Links open" not in unknown
+
+
+def test_words_of_the_erasure_cannot_become_markup():
+    evil = "<script>alert(1)</script>"
+    rows = nights.sequel().erasure
+    erasure = replace(
+        rows,
+        unreachable=[evil],
+        destroyed=[{"store": evil, "count": 1, "bytes": 0}],
+        scan=[{"store": evil, "state": "unreachable", "count": 0, "why": evil}],
+    )
+    there = nights.sequel(erasure=erasure, certificates=[evil], links=[Link(evil, evil, f'"{evil}')])
+    assert "<script" not in render(nights.fresh(), [], there)
 
 
 def test_no_number_is_printed_raw(page):
@@ -179,6 +206,65 @@ def test_the_nights_before_are_in_the_picture(ws):
     second = a_batch(ws, ["u-2"])
     finish(ws, second)
     assert "earlier, served" in write(ws, second).read_text(encoding="utf-8")
+    assert "earlier, served" not in write(ws, first).read_text(encoding="utf-8")
+
+
+def test_an_old_batch_is_shown_among_the_nights_before_it_however_many_came_after(ws, monkeypatch):
+    monkeypatch.setattr(page_module, "NIGHTS", 2)
+    batches = []
+    for night in range(6):
+        batches.append(a_batch(ws, [f"u-{night}"]))
+        finish(ws, batches[-1])
+    inbox = open_inbox(ws)
+    before = [page_module._nights_before(inbox, inbox.batch(batch)) for batch in batches]
+    assert [[one.id for one in found] for found in before] == [batches[max(n - 2, 0) : n][::-1] for n in range(6)]
+
+
+def test_a_report_made_again_says_who_serves_now_and_who_served_then(ws):
+    first = a_batch(ws, ["u-1"])
+    finish(ws, first)
+    crown(ws, "2", batch=first)
+    words = Page(write(ws, first).read_text(encoding="utf-8")).words
+    assert "Serving now version 2 respects the first 1 deletion" in words and "serves now" not in words
+    crown(ws, "3", batch=None)
+    words = Page(write(ws, first).read_text(encoding="utf-8")).words
+    assert "Serving now version 3 version 2 of this night served until" in words
+    assert "became champion as version 2. Version 3 serves now." in words
+
+
+def test_a_report_made_again_goes_on_to_erased_and_certified(ws):
+    batch = a_batch(ws, ["u-anna-karenina", "u-leo"])
+    finish(ws, batch)
+    words = Page(write(ws, batch).read_text(encoding="utf-8")).words
+    assert "Erased …" in words and "were still there" in words and "Certified ✓" not in words
+    destroyed = [{"store": "dvc cache", "count": 3, "bytes": 12}]
+    scan = [{"store": "data", "state": "not found", "count": 0, "why": ""}]
+    open_ledger(ws).append("erasure", batch, batch=batch, mark=2, destroyed=destroyed, scan=scan, unreachable=[])
+    ws.certificates.mkdir(parents=True)
+    mine, another = open_inbox(ws).list(batch=batch)[0].id, "req-ffffffffffffffff"
+    for request in (mine, another):
+        (ws.certificates / f"{request}.json").write_text("{}")
+    text = write(ws, batch).read_text(encoding="utf-8")
+    words = Page(text).words
+    assert "Erased ✓ 3 objects Certified ✓ 1 request" in words and "before the erasure" not in words
+    assert f'href="../certificates/{mine}.json"' in text and another not in text
+    assert str(ws.root) not in text and not re.search(r"anna|u-leo", text)
+
+
+def test_a_page_that_cannot_be_written_anew_stops_nothing(ws, caplog):
+    rewrite(ws, "batch-20200101-01")
+    assert [record.getMessage() for record in caplog.records] == ["the report could not be written (RequestError)"]
+
+
+def test_the_batch_in_short_names_its_report(ws):
+    batch = a_batch(ws, ["u-1"])
+    finish(ws, batch)
+    assert f"- Report: `{ws.reports / f'{batch}.html'}`" in summary(ws, batch)
+
+
+def crown(ws, version, batch):
+    facts = {"version": version, "previous": None, "why": "unlearned", "batch": batch}
+    open_ledger(ws).append("champion", f"champion/{version}", **facts)
 
 
 def test_the_newest_batch_is_one_that_there_is_something_to_say_of(ws):
@@ -232,10 +318,13 @@ addEventListener("load", () => {
 
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed (Debian: apt-get install chromium)")
 @pytest.mark.parametrize("width", [1280, 500])
-@pytest.mark.parametrize("name", ["fresh", "licensed", "held", "declined then released", "without numbers"])
+@pytest.mark.parametrize(
+    "name", ["fresh", "licensed", "held", "declined then released", "without numbers", "a month later"]
+)
 def test_a_browser_shows_it(name, width, tmp_path):
     """Nothing is complained of, nothing loaded, nothing sticks out of the page, the picture or its box."""
-    text = render(nights.ALL[name](), nights.history())
+    later = nights.sequel() if name == "a month later" else None
+    text = render(nights.ALL.get(name, nights.fresh)(), nights.history(), later)
     policy = re.search(r'<meta http-equiv="Content-Security-Policy"[^>]*>', text).group()
     # The page itself forbids scripts; only for looking at it one is let in.
     looked_at = text.replace(policy, policy.replace("style-src", "script-src 'unsafe-inline'; style-src") + LOOK)

@@ -19,6 +19,11 @@ def test_every_step_of_the_way_has_its_arrow_in_both_drawings(name):
         assert {box.name for box in picture.boxes if box.mark != "off"} == {NAMES[name] for name in found.marks}
 
 
+def test_the_way_to_the_certificate_has_its_arrows():
+    for picture in pictures(way(nights.fresh(), nights.sequel())):
+        assert taken(picture) == 7 and [box.name for box in picture.boxes if box.mark == "done"][-1] == "Certified"
+
+
 @pytest.mark.parametrize("kind", [0, 1])
 def test_everything_is_inside_and_no_boxes_touch(kind):
     picture = pictures(way(nights.released()))[kind]

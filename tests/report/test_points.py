@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tests import nights
-from tru.report.points import Point, Tolerance, point, points, tolerance
+from tru.report.points import Point, Tolerance, earlier, point, points, tolerance
 
 
 def test_a_night_stands_where_its_worst_group_stands():
@@ -32,7 +32,12 @@ def test_a_model_that_did_not_serve_is_no_success():
     assert [point(b).served for b in (nights.retrained(), nights.released(), nights.declined())] == [False] * 3
 
 
-def test_tonight_is_not_among_the_nights_before():
+def test_neither_tonight_nor_a_later_night_is_among_the_nights_before():
     past = nights.history(5)
-    assert len(points(past, nights.fresh())) == 5 and len(points(past, past[2])) == 4
+    assert len(points(past, nights.fresh())) == 5 and len(points(past, past[2])) == 2
+    assert earlier([nights.fresh(), *past], past[2]) == past[3:]
+    assert earlier(past, nights.half_way()) == past
+    # One that was held for long ended after nights that began after it.
+    held = replace(past[4], closed=past[0].closed)
+    assert held not in earlier([*past[:4], held], past[2])
     assert points([nights.not_found()], nights.fresh()) == []

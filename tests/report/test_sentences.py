@@ -5,6 +5,7 @@ import pytest
 from tests import nights
 from tru.report import sentences
 from tru.report.sentences import how, limits, to_do, verdict_sentence
+from tru.report.sequel import Sequel
 from tru.report.story import ending
 
 
@@ -12,7 +13,7 @@ from tru.report.story import ending
     ("batch", "says"),
     [
         (nights.fresh(), "40 people, 2 items and 20 single interactions were forgotten"),
-        (nights.fresh(), "serves as version 2"),
+        (nights.fresh(), "became champion as version 2"),
         (nights.licensed(), "of their own: exact checks and quality decided, together with the nights before."),
         (nights.retrained(), "because the gate did not accept the unlearned model"),
         (nights.held(), "The old champion serves on, all subjects stay suppressed"),
@@ -26,6 +27,23 @@ from tru.report.story import ending
 )
 def test_the_verdict_in_a_sentence(batch, says):
     assert says in verdict_sentence(batch)
+
+
+def test_who_serves_now_is_said_where_it_is_another():
+    assert verdict_sentence(nights.fresh(), nights.sequel()).endswith("as version 2. Version 9 serves now.")
+    for batch, sequel in (
+        (nights.fresh(), nights.sequel(serving="2")),
+        (nights.fresh(), Sequel()),
+        (nights.held(), nights.sequel()),
+        (nights.not_found(), nights.sequel()),
+    ):
+        assert "serves now" not in verdict_sentence(batch, sequel)
+
+
+def test_nobody_claims_an_erasure_that_is_to_come_nor_forgets_one_that_was():
+    assert any("before the erasure" in words for words in limits(nights.fresh()))
+    after = limits(nights.fresh(), nights.sequel())
+    assert len(after) == 4 and not any("before the erasure" in words for words in after)
 
 
 def test_one_is_said_as_one():

@@ -11,14 +11,14 @@ BEGIN = ["requested", "batched", "cut", "unlearned"]
 @pytest.mark.parametrize(
     ("batch", "end", "stations"),
     [
-        (nights.fresh(), "unlearned", [*BEGIN, "gate", "promoted", "closed"]),
-        (nights.licensed(), "unlearned", [*BEGIN, "gate", "promoted", "closed"]),
-        (nights.retrained(), "retrained", [*BEGIN, "gate", "retrained", "gate again", "promoted", "closed"]),
-        (nights.unlicensed(), "retrained", [*BEGIN, "gate", "retrained", "gate again", "promoted", "closed"]),
+        (nights.fresh(), "unlearned", [*BEGIN, "gate", "promoted", "erased"]),
+        (nights.licensed(), "unlearned", [*BEGIN, "gate", "promoted", "erased"]),
+        (nights.retrained(), "retrained", [*BEGIN, "gate", "retrained", "gate again", "promoted", "erased"]),
+        (nights.unlicensed(), "retrained", [*BEGIN, "gate", "retrained", "gate again", "promoted", "erased"]),
         (nights.held(), "held", [*BEGIN, "gate", "retrained", "gate again", "held"]),
-        (nights.released(), "released", [*BEGIN, "gate", "retrained", "gate again", "held", "promoted", "closed"]),
+        (nights.released(), "released", [*BEGIN, "gate", "retrained", "gate again", "held", "promoted", "erased"]),
         (nights.declined(), "declined", [*BEGIN, "gate", "promoted", "held"]),
-        (nights.declined_then_released(), "released", [*BEGIN, "gate", "promoted", "held", "promoted", "closed"]),
+        (nights.declined_then_released(), "released", [*BEGIN, "gate", "promoted", "held", "promoted", "erased"]),
         (nights.not_found(), "not found", ["requested", "batched", "nobody"]),
         (nights.half_way("claim"), "open", ["requested", "batched", "cut"]),
         (nights.half_way("check"), "open", BEGIN),
@@ -54,6 +54,17 @@ def test_batches_of_earlier_versions_say_only_how_many_were_found():
     assert not_found(replace(old, facts=old.facts | {"not_found": 3})) == 3
 
 
+def test_what_follows_the_close_is_the_end_of_the_way():
+    assert way(nights.fresh()).marks["erased"] == "next"
+    erased = way(nights.fresh(), nights.sequel(certificates=()))
+    assert erased.marks["erased"] == "done" and erased.marks["certified"] == "next"
+    whole = way(nights.fresh(), nights.sequel())
+    assert whole.stations[-3:] == ["promoted", "erased", "certified"] and set(whole.marks.values()) == {"done"}
+    assert whole.labels["erased"] == "14 objects" and whole.labels["certified"] == "62 requests"
+    for batch in (nights.held(), nights.not_found(), nights.half_way()):
+        assert not {"erased", "certified"} & set(way(batch, nights.sequel()).marks)
+
+
 def test_what_was_refused_is_marked():
     marks = way(nights.held()).marks
     assert {name for name, mark in marks.items() if mark == "refused"} == {"gate", "gate again", "held"}
@@ -79,7 +90,7 @@ def test_after_the_gate_comes_what_the_gate_said():
     both = half.facts | {"gate": refused, "retrain": refused}
     assert way(replace(half, step="retrain", facts=both)).marks["held"] == "next"
     promoted = replace(half, step="promote", facts=half.facts | {"version": "9"})
-    assert way(promoted).marks["closed"] == "next" and way(promoted).labels["promoted"] == "version 9"
+    assert way(promoted).marks["erased"] == "next" and way(promoted).labels["promoted"] == "version 9"
 
 
 def test_labels_say_nothing_of_what_was_not_reached():

@@ -40,12 +40,12 @@ class Opened(NamedTuple):
 
 def place(ws: Workspace, request: str) -> Path:
     """Where the certificate of a request lies, or will lie."""
-    return ws.state / "certificates" / f"{request}.json"
+    return ws.certificates / f"{request}.json"
 
 
 def issued(ws: Workspace) -> list[Path]:
     """The certificates of the workspace."""
-    return sorted((ws.state / "certificates").glob("req-*.json"))
+    return sorted(ws.certificates.glob("req-*.json"))
 
 
 def issue(ws: Workspace, facts: Facts, *, never: Collection[str] = (), at: datetime | None = None) -> Path:

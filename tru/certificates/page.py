@@ -99,6 +99,7 @@ def _content(facts: Facts, keyid: str) -> dict[str, Any]:
         "unreachable": facts.unreachable,
         "limits": words.limits(facts),
         "fingerprints": words.fingerprints(facts, keyid),
+        "report": words.report(facts),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tru import prose
 from tru.certificates.statement import MOMENTS, Facts
 
 ASKED = {
@@ -180,18 +181,16 @@ def fingerprints(facts: Facts, keyid: str) -> tuple[list[tuple[str, str]], list[
     return short, long
 
 
+def report(facts: Facts) -> str:
+    """Where the report of the night is; it is no part of what is signed."""
+    place = f".tru/reports/{facts.batch}.html"
+    return f"The report of that night: {place} in the operator's workspace (`tru report {facts.batch}` writes it anew)."
+
+
 def size(row: Mapping[str, Any]) -> str:
     """How much was destroyed in a store."""
     count = f"{row['count']:,}".replace(",", "\u202f")
-    return f"{count}, {in_bytes(row['bytes'])}" if row.get("bytes") else count
-
-
-def in_bytes(count: int) -> str:
-    """Bytes as people read them."""
-    for unit, step in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= step:
-            return f"{count / step:.3g} {unit}"
-    return f"{count} bytes"
+    return f"{count}, {prose.size(row['bytes'])}" if row.get("bytes") else count
 
 
 def in_words(facts: Facts, keyid: str) -> str:
@@ -209,4 +208,5 @@ def in_words(facts: Facts, keyid: str) -> str:
     lines += ["", "Out of reach", *(f"  {words}" for words in facts.unreachable or ["nothing is known to be"])]
     lines += ["", "What this does not state", *(f"  {words}" for words in limits(facts)), ""]
     lines += [f"{name}: {value}" for half in fingerprints(facts, keyid) for name, value in half]
+    lines += ["", report(facts)]
     return "\n".join(lines)

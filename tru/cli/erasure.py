@@ -76,10 +76,10 @@ def _done_words(done: dict[str, Any]) -> list[str]:
 
 
 def _rows(rows: list[dict[str, Any]]) -> list[str]:
-    from tru.certificates.words import in_bytes
+    from tru.prose import size
 
     width = max((len(row["store"]) for row in rows), default=0)
-    sizes = [in_bytes(row["bytes"]) if row["bytes"] else "" for row in rows]
+    sizes = [size(row["bytes"]) if row["bytes"] else "" for row in rows]
     counts = [f"  {row['store']:<{width}}  {row['count']:>6}  " for row in rows]
     return [f"{count}{size}".rstrip() for count, size in zip(counts, sizes, strict=True)]
 

@@ -232,6 +232,7 @@ def _finish(ws: Workspace) -> int:
             certificates.issue(ws, facts, never=never)
             issued += 1
         drop(ws, one.batch)
+        report.rewrite(ws, one.batch)  # it said that this was still to come
     if issued and certificates.signing_key(ws).kind == "development":
         _log.warning(certificates.DEVELOPMENT_WARNING)
     return issued

@@ -1,12 +1,17 @@
-"""A verdict in one line, for logs and terminals; the whole of it is in the report."""
+"""A verdict in one line, a batch in a few: for logs and Prefect's page. The whole of it is in the report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tru.report.record import aftermath, origin
+from tru.report.sentences import HEADLINES, verdict_sentence
+from tru.report.sequel import Link, Sequel
+from tru.report.story import ending, last_verdict
 from tru.report.table import is_reason
 from tru.report.words import FAULTS, decimal
+from tru.requests.lifecycle import Batch
 
 _FORGETTING = {"forget/recall@20", "membership_auc"}
 
@@ -41,3 +46,28 @@ def _quality(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     beside = f"of the {row['group']}" if row.get("group") else "retrained"
     return f", test NDCG@20 {decimal(row.get('value'))} against {decimal(row.get('reference'))} {beside}"
+
+
+def outline(batch: Batch, sequel: Sequel, report: str) -> str:
+    """A batch in a few lines of markdown: what came of it, who serves, what followed, where everything is.
+
+    Args:
+        batch: open, held or closed.
+        sequel: what is known beyond its own record.
+        report: where its report is.
+    """
+    end, judged = ending(batch), last_verdict(batch.facts)
+    lines = [f"# {batch.id}: {HEADLINES[end]}", "", verdict_sentence(batch, sequel), ""]
+    if judged:
+        lines.append(f"- Gate: {gate_line(judged)}")
+    if after := aftermath(batch, sequel):
+        lines.append(f"- {after.sentence}")
+    lines.append(f"- Report: `{report}`")
+    if sequel.certificates:
+        lines.append("- Certificates: `tru certificate list`; each is a file in `.tru/certificates`")
+    lines += [f"- {link.name}: {_linked(link)}" for link in origin(batch, sequel)]
+    return "\n".join([*lines, ""])
+
+
+def _linked(link: Link) -> str:
+    return f"[{link.text}]({link.address})" if link.address else f"`{link.text}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,20 @@ from markupsafe import Markup, escape
 
 from tru.errors import RequestError
 from tru.report import sentences
+from tru.report.brief import outline
 from tru.report.picture import pictures
-from tru.report.points import point, points, tolerance
+from tru.report.points import earlier, point, points, tolerance
+from tru.report.record import aftermath, origin
+from tru.report.sequel import Sequel, look_up
 from tru.report.story import current, ending, not_found, way
 from tru.report.table import STRIP, Block, Reason, blocks, exact_rows, reasons, side_by_side
-from tru.report.words import MISSING, day, decimal, duration, finite, moment, several, subjects
+from tru.report.words import MISSING, day, duration, finite, moment, several, subjects
+from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import Batch
 from tru.requests.store import open_inbox
 from tru.workspace import Workspace
 
+_log = logging.getLogger(__name__)
 NIGHTS = 60
 """How many earlier nights the scatter shows."""
 
@@ -51,27 +57,63 @@ def write(ws: Workspace, batch: str) -> Path:
     Raises:
         RequestError: there is no such batch.
     """
-    inbox = open_inbox(ws)
-    text = render(inbox.batch(batch), inbox.recent(NIGHTS))
-    folder = ws.state / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
-    file, half = folder / f"{batch}.html", folder / f".{batch}.{os.getpid()}"
+    text = compose(ws, batch)
+    ws.reports.mkdir(parents=True, exist_ok=True)
+    file, half = ws.reports / f"{batch}.html", ws.reports / f".{batch}.{os.getpid()}"
     half.write_text(text, encoding="utf-8")
     half.replace(file)
     return file
 
 
-def render(batch: Batch, history: Sequence[Batch]) -> str:
+def rewrite(ws: Workspace, batch: str) -> None:
+    """Write it anew after something else has happened; a page that cannot be written stops nothing."""
+    try:
+        write(ws, batch)
+    except Exception as error:
+        # Its words stay out: an unforeseen error quotes the value it stumbled over.
+        _log.warning("the report could not be written (%s)", type(error).__name__)
+
+
+def summary(ws: Workspace, batch: str) -> str:
+    """The batch in a few lines of markdown, as it is true now; the place of its report is this machine's."""
+    found = open_inbox(ws).batch(batch)
+    return outline(found, look_up(ws, found), str(ws.reports / f"{batch}.html"))
+
+
+def compose(ws: Workspace, batch: str) -> str:
+    """The batch's page as it is true now.
+
+    Raises:
+        RequestError: there is no such batch.
+    """
+    inbox = open_inbox(ws)
+    found = inbox.batch(batch)
+    return render(found, _nights_before(inbox, found), look_up(ws, found))
+
+
+def _nights_before(inbox: Inbox, batch: Batch) -> list[Batch]:
+    """The last ``NIGHTS`` batches that had ended when this one did, newest first."""
+    asked = NIGHTS
+    while True:
+        recent = inbox.recent(asked)
+        found = earlier(recent, batch)
+        if len(found) >= NIGHTS or len(recent) < asked:
+            return found[:NIGHTS]
+        asked *= 4  # the batch is an old one
+
+
+def render(batch: Batch, history: Sequence[Batch], sequel: Sequel | None = None) -> str:
     """The page: one HTML document that loads nothing, runs nothing and names nobody.
 
     Args:
         batch: the night; closed, held or open.
-        history: batches before it, for the scatter; it may be among them.
+        history: other batches, for the scatter; those that ended later are left out.
+        sequel: what is known beyond the batch's own record; nothing by default.
 
     Returns:
         The same text for the same arguments.
     """
-    batch = current(batch)
+    batch, sequel = current(batch), sequel or Sequel()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -82,7 +124,7 @@ def render(batch: Batch, history: Sequence[Batch]) -> str:
     environment.filters["coded"] = _coded
     charts = {name: Markup(svg or "") for name, svg in _charts(batch, history).items()}
     page = environment.get_template("page.html.j2")
-    return page.render(**_content(batch), charts=charts, strip_size=STRIP, missing=MISSING)
+    return page.render(**_content(batch, sequel), charts=charts, strip_size=STRIP, missing=MISSING)
 
 
 def _coded(words: str) -> Markup:
@@ -102,7 +144,7 @@ def _charts(batch: Batch, history: Sequence[Batch]) -> dict[str, str | None]:
     return {"profile": profile(profiles), "scatter": nights}
 
 
-def _content(batch: Batch) -> dict[str, Any]:
+def _content(batch: Batch, sequel: Sequel) -> dict[str, Any]:
     end = ending(batch)
     return {
         "batch": batch,
@@ -110,17 +152,18 @@ def _content(batch: Batch) -> dict[str, Any]:
         "tone": sentences.TONES[end],
         "sign": sentences.SIGNS[end],
         "headline": sentences.HEADLINES[end],
-        "sentence": sentences.verdict_sentence(batch),
+        "sentence": sentences.verdict_sentence(batch, sequel),
         "to_do": sentences.to_do(batch),
-        "tiles": _tiles(batch),
-        "pictures": pictures(way(batch)),
+        "tiles": _tiles(batch, sequel),
+        "pictures": pictures(way(batch, sequel)),
         "verdicts": _verdicts(batch.facts) if end != "not found" else [],
         "has_retrained": bool(((batch.facts.get("evaluate") or {}).get("profiles") or {}).get("retrained")),
         "side": side_by_side(batch.facts.get("evaluate") or {}),
         "how": sentences.how(batch) if end != "not found" else [],
-        "limits": sentences.limits(batch),
+        "limits": sentences.limits(batch, sequel),
         "glossary": sentences.GLOSSARY,
-        "origin": _origin(batch),
+        "aftermath": aftermath(batch, sequel),
+        "origin": origin(batch, sequel),
     }
 
 
@@ -177,7 +220,7 @@ def _judgement(
     )
 
 
-def _tiles(batch: Batch) -> list[tuple[str, str, str]]:
+def _tiles(batch: Batch, sequel: Sequel) -> list[tuple[str, str, str]]:
     """The night at a glance: name, value, remark."""
     facts = batch.facts
     seconds = (facts.get("evaluate") or {}).get("seconds") or {}
@@ -190,46 +233,27 @@ def _tiles(batch: Batch) -> list[tuple[str, str, str]]:
     return [
         ("Asked for", several(batch.size, "request", "requests"), "; ".join(part for part in (asked, missing) if part)),
         ("Took", duration(total) if total else MISSING, "; ".join(part for part in (unlearned, whole) if part)),
-        ("Serving now", *_serving(batch)),
+        ("Serving now", *_serving(batch, sequel)),
         ("Taken up", f"{batch.opened:%H:%M} UTC", f"{day(batch.opened)}; {_until(batch)}"),
     ]
 
 
-def _serving(batch: Batch) -> tuple[str, str]:
+def _serving(batch: Batch, sequel: Sequel) -> tuple[str, str]:
+    """Who serves when the page is written, and how that has to do with this batch."""
     version = batch.facts.get("version")
-    if ending(batch) in ("unlearned", "retrained", "released") and version:
-        return f"version {version}", f"respects the first {several(batch.sequence, 'deletion', 'deletions')}"
-    return "the old champion", "nothing was replaced"
+    own = version if version and ending(batch) in ("unlearned", "retrained", "released") else None
+    now = sequel.serving or own
+    if now is None:
+        return "the old champion", "nothing was replaced"
+    if now == own:
+        return f"version {now}", f"respects the first {several(batch.sequence, 'deletion', 'deletions')}"
+    if own:
+        until = f" until {moment(sequel.until)}" if sequel.until else ""
+        return f"version {now}", f"version {own} of this night served{until}"
+    if sequel.served in (None, now):
+        return f"version {now}", "nothing was replaced"
+    return f"version {now}", f"version {sequel.served} served that night"
 
 
 def _until(batch: Batch) -> str:
     return f"closed {batch.closed:%H:%M}" if batch.closed else "not closed yet"
-
-
-def _origin(batch: Batch) -> list[tuple[str, str]]:
-    """What the page was made from, to look it up elsewhere."""
-    facts = batch.facts
-    checks = facts.get("check") or {}
-    method = facts.get("unlearn") or {}
-    found = [
-        ("Batch", batch.id),
-        ("Taken up", moment(batch.opened)),
-        ("Closed", moment(batch.closed) if batch.closed else None),
-        ("Data before (DVC md5)", facts.get("data_md5_before")),
-        ("Data after (DVC md5)", facts.get("data_md5_after")),
-        ("Checks of the new data", f"{checks['expectations']} expectations, all met" if checks.get("passed") else None),
-        ("Method", f"{method['method']}{_strength(method)}" if method.get("method") not in (None, "none") else None),
-        ("Model (MLflow)", f"version {facts['version']}" if facts.get("version") else None),
-        ("Deletions through", str(batch.sequence) if batch.closed else None),
-    ]
-    return [(name, str(value)) for name, value in found if value]
-
-
-def _strength(method: Mapping[str, Any]) -> str:
-    """How much was taken back of what was attributed, as calibrated: for users' rows and for items'."""
-    gamma = method.get("gamma")
-    if not isinstance(gamma, Mapping):
-        return ""
-    gone = [decimal(scale, 2) for scale in gamma.get("gone") or ()]
-    words = f", {min(gone)} to {max(gone)} for users who are gone" if gone else ""
-    return f", strength {decimal(gamma['users'], 2)} for users, {decimal(gamma['items'], 2)} for items{words}"

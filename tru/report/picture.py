@@ -16,7 +16,8 @@ NAMES = {
     "unlearned": "Unlearned",
     "gate": "Gate",
     "promoted": "Promoted",
-    "closed": "Closed",
+    "erased": "Erased",
+    "certified": "Certified",
     "retrained": "Retrained",
     "gate again": "Gate again",
     "held": "Held",
@@ -29,7 +30,8 @@ ARROWS = {
     ("cut", "unlearned"): "",
     ("unlearned", "gate"): "",
     ("gate", "promoted"): "yes",
-    ("promoted", "closed"): "",
+    ("promoted", "erased"): "",
+    ("erased", "certified"): "",
     ("batched", "nobody"): "",
     ("gate", "retrained"): "no",
     ("retrained", "gate again"): "",
@@ -87,12 +89,13 @@ class Picture:
     arrows: list[Arrow]
 
 
+_WAY = tuple(NAMES)[:8]
 _WIDE = {
-    **{name: (60 + 150 * n, 84) for n, name in enumerate(tuple(NAMES)[:7])},
-    **{"nobody": (210, 196), "retrained": (660, 196), "gate again": (810, 196), "held": (960, 196)},
+    **{name: (53 + 131 * n, 84) for n, name in enumerate(_WAY)},
+    **{"nobody": (184, 196), "retrained": (577, 196), "gate again": (708, 196), "held": (839, 196)},
 }
 _NARROW = {
-    **{name: (96, 46 + 82 * n) for n, name in enumerate(tuple(NAMES)[:7])},
+    **{name: (96, 46 + 82 * n) for n, name in enumerate(_WAY)},
     **{"nobody": (266, 128), "retrained": (266, 374), "gate again": (266, 456), "held": (266, 538)},
 }
 
@@ -100,8 +103,8 @@ _NARROW = {
 def pictures(way: Way) -> list[Picture]:
     """The lying and the standing drawing."""
     return [
-        _draw("wide", way, _WIDE, (1020, 234), (112, 58), (2, 14, 1016, 22)),
-        _draw("narrow", way, _NARROW, (340, 580), (128, 52), (0, 20, 14, 544)),
+        _draw("wide", way, _WIDE, (1023, 234), (100, 58), (3, 14, 1017, 22)),
+        _draw("narrow", way, _NARROW, (340, 662), (128, 52), (0, 20, 14, 626)),
     ]
 
 

@@ -50,9 +50,18 @@ def point(batch: Batch) -> Point | None:
     return Point(distance, quality, ending(batch) in ("unlearned", "passed"), judged)
 
 
+def earlier(history: Sequence[Batch], tonight: Batch) -> list[Batch]:
+    """Those that had ended when this one did; all that have ended, if it has not."""
+    return [
+        batch
+        for batch in history
+        if batch.id != tonight.id and batch.closed and (tonight.closed is None or batch.closed < tonight.closed)
+    ]
+
+
 def points(history: Sequence[Batch], tonight: Batch) -> list[Point]:
-    """All other nights that have both numbers."""
-    found = [point(batch) for batch in history if batch.id != tonight.id]
+    """The nights before that have both numbers."""
+    found = [point(batch) for batch in earlier(history, tonight)]
     return [p for p in found if p is not None]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tru.report.sequel import Sequel
 from tru.report.story import Ending, ending, is_retrained, last_verdict
 from tru.report.table import is_pooled, is_reason
 from tru.report.words import decimal, finite, percent, several, subjects
@@ -31,14 +32,17 @@ SIGNS: dict[Ending, str] = {
 """What stands in the circle beside the headline."""
 
 
-def verdict_sentence(batch: Batch) -> str:
-    """The verdict in one or two plain sentences."""
-    return _SENTENCES[ending(batch)](batch)
+def verdict_sentence(batch: Batch, sequel: Sequel | None = None) -> str:
+    """The verdict in one or two plain sentences; ``sequel``: what came after, for who serves in place of its model."""
+    said, version = _SENTENCES[ending(batch)](batch), batch.facts.get("version")
+    if sequel and sequel.serving and version and sequel.serving != version and ending(batch) != "not found":
+        return f"{said} Version {sequel.serving} serves now."
+    return said
 
 
 def _unlearned(batch: Batch) -> str:
     gate = batch.facts.get("gate") or {}
-    serves = f"serves as version {batch.facts.get('version')}."
+    serves = f"became champion as version {batch.facts.get('version')}."
     if not is_judged_alone(gate):
         return (
             f"{_forgotten(batch)}. The new model passed everything it could be judged by and {serves} {_instead(gate)}"
@@ -69,7 +73,7 @@ def _retrained(batch: Batch) -> str:
     why = "the gate did not accept the unlearned model" if could else "the method could not unlearn this batch"
     return (
         f"{_forgotten(batch)} by training a new model from scratch without them, because {why}. "
-        f"It passed the gate and serves as version {batch.facts.get('version')}."
+        f"It passed the gate and became champion as version {batch.facts.get('version')}."
     )
 
 
@@ -86,7 +90,7 @@ def _released(batch: Batch) -> str:
 def _passed(batch: Batch) -> str:
     version = batch.facts.get("version")
     which = "retrained" if is_retrained(batch.facts) else "unlearned"
-    left = f"It serves as version {version}" if version else "To let it serve comes next"
+    left = f"It became champion as version {version}" if version else "To let it serve comes next"
     return f"{_forgotten(batch)}, and the gate said yes to the {which} model. {left}; then the batch is closed."
 
 
@@ -224,13 +228,12 @@ def _drift(drift: Mapping[str, Any]) -> str:
     return f"Since the last full training: {', '.join(parts) or 'not measured'}."
 
 
-def limits(batch: Batch) -> list[str]:
-    """What nobody may read into the page."""
+def limits(batch: Batch, sequel: Sequel | None = None) -> list[str]:
+    """What nobody may read into the page; ``sequel``: what came after the batch's close."""
     found = [
         "That nothing is left. It says how the new model behaves in the measurements above, on the data at hand. "
         "Another attack could see more; this is no proof of forgetting.",
-        "That old copies are gone. It is written before the erasure; what was destroyed and searched then stands in "
-        "the certificates. Backups, clones and what others computed from earlier recommendations are out of reach.",
+        _erased_limit(sequel is not None and sequel.erasure is not None),
         "Who asked. No person and no item is named here or in the files this page was made from.",
         "That it is genuine. The page is not signed; the certificates are. What it says can be held against the "
         "ledger: `tru ledger verify`, "
@@ -243,6 +246,16 @@ def limits(batch: Batch) -> list[str]:
             "further.",
         )
     return found
+
+
+def _erased_limit(is_erased: bool) -> str:
+    beyond = "Backups, clones and what others computed from earlier recommendations are out of reach."
+    if is_erased:
+        return f"That no copy is left anywhere. Only the stores named here were searched. {beyond}"
+    return (
+        "That old copies are gone. It was written before the erasure; `tru report` writes it again, and what was "
+        f"destroyed and searched stands in the certificates as well. {beyond}"
+    )
 
 
 GLOSSARY = (

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from tru.report.sequel import Sequel
 from tru.report.words import duration, finite, several
 from tru.requests.lifecycle import Batch
 
@@ -73,9 +74,10 @@ class Way:
         return {*zip(self.stations, self.stations[1:], strict=False), *self.branches}
 
 
-def way(batch: Batch) -> Way:
-    """The batch's way: a list of stations, and for each how it went."""
-    end, marks, turns = ending(batch), _marks(batch), []
+def way(batch: Batch, sequel: Sequel | None = None) -> Way:
+    """The batch's way: a list of stations, and for each how it went; ``sequel``: what came after its close."""
+    sequel = sequel or Sequel()
+    end, marks, turns = ending(batch), _after(_marks(batch), sequel), []
     if end == "released" and last_verdict(batch.facts).get("verdict") == "pass":
         turns = ["promoted"]  # not approved at first, so it was there before
     stations = list(marks)
@@ -83,7 +85,7 @@ def way(batch: Batch) -> Way:
     branches = []
     if not_found(batch) and "nobody" not in marks:
         marks, branches = {**marks, "nobody": "done"}, [("batched", "nobody")]
-    return Way([*stations[:at], *turns, *stations[at:]], marks, _labels(batch, marks), branches)
+    return Way([*stations[:at], *turns, *stations[at:]], marks, _labels(batch, marks, sequel), branches)
 
 
 def not_found(batch: Batch) -> int:
@@ -109,6 +111,15 @@ def _marks(batch: Batch) -> dict[str, Mark]:
         return {**marks, "promoted": "refused", "held": "refused"}
     between: dict[str, Mark] = {"held": "done"} if end == "released" else {}
     return {**marks, **between, "promoted": "done", "closed": "done"}
+
+
+def _after(marks: dict[str, Mark], sequel: Sequel) -> dict[str, Mark]:
+    """With what follows when the batch is closed: what knew its subjects is destroyed, then it is certified."""
+    if marks.pop("closed", None) is None:
+        return marks
+    if sequel.erasure is None:
+        return {**marks, "erased": "next"}
+    return {**marks, "erased": "done", "certified": "done" if sequel.certificates else "next"}
 
 
 def _judged(facts: Mapping[str, Any]) -> dict[str, Mark]:
@@ -143,14 +154,15 @@ _PLAIN = {
     "retrained": "from scratch",
     "gate again": "judges",
     "promoted": "serves everybody",
-    "closed": "ids erased",
+    "erased": "what knew them",
+    "certified": "to be checked",
     "held": "a person decides",
     "nobody": "not in the data",
 }
 """What stands below a station's name where there is nothing to say of tonight."""
 
 
-def _labels(batch: Batch, marks: Mapping[str, Mark]) -> dict[str, str]:
+def _labels(batch: Batch, marks: Mapping[str, Mark], sequel: Sequel) -> dict[str, str]:
     facts = batch.facts
     unlearn, seconds = facts.get("unlearn") or {}, (facts.get("evaluate") or {}).get("seconds") or {}
     tonight = {
@@ -160,6 +172,8 @@ def _labels(batch: Batch, marks: Mapping[str, Mark]) -> dict[str, str]:
         "retrained": _took({"seconds": seconds.get("retrain")}),
         "gate again": _said(facts.get("retrain") or {}),
         "nobody": several(n, "request", "requests") if (n := not_found(batch)) else "",
+        "erased": several(sequel.erasure.count, "object", "objects") if sequel.erasure else "",
+        "certified": several(len(sequel.certificates), "request", "requests") if sequel.certificates else "",
         "promoted": "not approved" if ending(batch) == "declined" else _version(facts),
     }
     return _PLAIN | {name: words for name, words in tonight.items() if words and name in marks}
