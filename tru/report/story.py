@@ -153,7 +153,7 @@ _PLAIN = {
     "gate": "judges",
     "retrained": "from scratch",
     "gate again": "judges",
-    "promoted": "serves everybody",
+    "promoted": "serves",
     "erased": "what knew them",
     "certified": "to be checked",
     "held": "a person decides",
