@@ -53,6 +53,14 @@ def test_it_is_whole_loads_nothing_and_prints_no_number_raw(page, name):
     assert "never proven" not in found.words and "That forgetting is proven." in found.words
 
 
+def test_it_names_the_report_of_its_night_beside_what_is_signed(page):
+    text = page()
+    words = Page(text).words
+    assert ".tru/reports/batch-20261123-01.html in the operator's workspace" in words
+    assert "Neither this line nor the report is signed." in words
+    assert ".tru/reports" not in json.dumps(certified.ALL["fresh"]().to_dict())
+
+
 SAYS = {
     "fresh": (
         "asked to forget one person",

@@ -109,6 +109,17 @@ def test_a_key_of_ones_own_is_not_warned_of(promoted, caplog, tmp_path, monkeypa
     assert caplog.records == []
 
 
+def test_the_report_goes_on_to_the_erasure_and_the_certificates(promoted):
+    ws, batch, traces = promoted
+    page = ws.reports / f"{batch}.html"
+    assert "were still there" in page.read_text(encoding="utf-8")
+    eraser.erase(ws)
+    text = page.read_text(encoding="utf-8")
+    assert "5 requests were certified" in text and "were still there" not in text
+    assert text.count('href="../certificates/req-') == 5
+    assert not [name for name in names(traces) if name in text]
+
+
 def test_it_is_on_record_and_the_traces_are_gone(promoted):
     ws, batch, _ = promoted
     assert any("NOT ERASED" in line for line in urgent(ws))

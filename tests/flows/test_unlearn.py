@@ -16,7 +16,7 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 
-from flows import approval, tasks
+from flows import approval, notices, tasks
 from flows.unlearn import run, unlearn_nightly
 from tests.patience import HANG, until
 from tru import night
@@ -152,11 +152,7 @@ def test_a_good_night(play):
 
 
 def test_the_verdict_is_on_the_prefect_page(play):
-    run_id = play(Script(gate="fail")).state_details.flow_run_id
-
-    with get_client(sync_client=True) as client:
-        artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id={"any_": [run_id]}))
-    shown = {artifact.key: artifact.data for artifact in artifacts}
+    shown = artifacts_of(play(Script(gate="fail")))
     exact, judged, unjudged = json.loads(shown["verdict"])
     assert list(judged) == ["judgement", "measured", "on", "new model", "reference", "allowed"]
     assert list(judged.values()) == ["refused: worse for those who stay", "test/ndcg@20", "users", "0.1235", "—", "—"]
@@ -206,6 +202,42 @@ def test_each_step_says_once_in_a_short_line_how_it_ended(play, caplog):
     told = dict(line.split(": ", 1) for line in said)
     assert told["gate"].startswith("fail, 1 of 2 checks, 1 not judged; refused: test/ndcg@20")
     assert told["check"].startswith("all 9 expectations met (") and told["unlearn"].startswith("by tru in 0.2 s (")
+
+
+def artifacts_of(state):
+    """Key -> data of what the run put on its page."""
+    run_id = state.state_details.flow_run_id
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id={"any_": [run_id]}))
+    return {artifact.key: artifact.data for artifact in found}
+
+
+def test_erasure_and_certificates_are_on_the_prefect_page(play, monkeypatch):
+    erased = {
+        "batches": ["batch-1"],
+        "destroyed": [{"store": "dvc cache", "count": 13, "bytes": 2_170_000}],
+        "scan": [
+            {"store": "data", "state": "not found", "count": 0, "why": ""},
+            {"store": "dvc remote", "state": "unreachable", "count": 0, "why": "no credentials"},
+        ],
+        "unreachable": ["what others computed from earlier lists"],
+        "certificates": 5,
+    }
+    monkeypatch.setattr(tasks.eraser, "erase", lambda *_, **__: erased)
+    monkeypatch.setattr(notices.report, "summary", lambda _, batch: f"# {batch}: Passed")
+    shown = artifacts_of(play(Script()))
+
+    assert [tuple(row.values()) for row in json.loads(shown["erasure"])] == [
+        ("destroyed", "dvc cache", "13 objects, 2.17 MB"),
+        ("searched", "data", "nothing found"),
+        ("searched", "dvc remote", "could not be searched: no credentials"),
+    ]
+    assert "5 certificates signed for batch-1" in shown["certificates"] and "earlier lists" in shown["certificates"]
+    assert shown["night"] == "# batch-1: Passed"
+
+
+def test_where_nothing_was_erased_nothing_is_said_of_it(play):
+    assert not {"erasure", "certificates"} & set(artifacts_of(play(Script())))
 
 
 def test_a_no_of_the_gate_leads_to_the_retrained_model(play):

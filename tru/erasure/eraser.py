@@ -205,6 +205,7 @@ def _erased_through(ws: Workspace) -> int:
 def _finish(ws: Workspace) -> int:
     """Certify and forget whatever the ledger says is erased; also what a killed run left after its entry."""
     from tru.erasure.traces import Traces
+    from tru.report import rewrite
 
     ledger, issued = open_ledger(ws), 0
     for one in waiting(ws):
@@ -232,7 +233,7 @@ def _finish(ws: Workspace) -> int:
             certificates.issue(ws, facts, never=never)
             issued += 1
         drop(ws, one.batch)
-        report.rewrite(ws, one.batch)  # it said that this was still to come
+        rewrite(ws, one.batch)  # it said that this was still to come
     if issued and certificates.signing_key(ws).kind == "development":
         _log.warning(certificates.DEVELOPMENT_WARNING)
     return issued
