@@ -68,7 +68,7 @@ class Script:
             "gate": self._verdict(gate),
             "retrain": self._verdict(retrain),
             "promote": "7",
-            "close": {"outcome": "unlearned"},
+            "close": {"outcome": "unlearned", "version": "7", "size": 5, "not_found": 2},
             "labels": ["batch-1", "users", "pass"],
             "note_run": None,
             "hold": {"outcome": "held", "reasons": ["a reason"]},
@@ -145,7 +145,8 @@ def test_a_good_night(play):
     state = play(script)
 
     assert state.is_completed()
-    assert state.result() == {"batch": "batch-1", "outcome": "unlearned", "erased": []}
+    assert state.result() == {"batch": "batch-1", **script.answers["close"], "erased": []}
+    assert state.message.startswith("batch-1: unlearned; version 7 is champion. 2 of 5 requests named nobody")
     assert script.calls == [
         *("claim", "lease", "cut", "check", "unlearn", "evaluate", "gate", "promote", "close", "leave")
     ]
