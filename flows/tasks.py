@@ -5,7 +5,6 @@ A task takes and returns ids, numbers and plain words, never a row: what passes 
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
@@ -18,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import Cancelled
 
-from flows import notices
+from flows import engine_log, notices
 from tru import champion, night
 from tru.erasure import eraser
 from tru.errors import Busy, LeaseHeld, TruError
@@ -33,17 +32,10 @@ R = TypeVar("R")
 Facts = Mapping[str, Any]
 
 
-class _NotTwice(logging.Filter):
-    """Keeps Prefect's line on a finished step out of the log: the step has just said so itself, and how it ended."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.getMessage() != "Finished in state Completed()"
+engine_log.shorten()
 
 
-logging.getLogger("prefect.task_runs").addFilter(_NotTwice())
-
-
-class StepFailed(RuntimeError):
+class StepFailed(TruError):
     """A step met an error nobody foresaw; the message names the place in the code, not the error's own words."""
 
 

@@ -22,6 +22,9 @@ A message says what is wrong, where (file, row), and what to do next. It never n
 
 from __future__ import annotations
 
+REASON_FILE = "TRU_REASON_FILE"
+"""Environment variable: the file in which whoever started a command of ours looks for its one-line reason to fail."""
+
 
 class TruError(Exception):
     """Base of all errors that are the user's to solve; the command line prints them without a traceback."""

@@ -18,7 +18,7 @@ from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_j
 from tru.cli.report import report
 from tru.cli.scan import scan
 from tru.cli.services import down, up
-from tru.errors import TruError
+from tru.errors import REASON_FILE, TruError
 
 app = App(
     help="Make a multimodal recommender forget, show by measurement that it did, and only then let it serve.",
@@ -153,6 +153,10 @@ def main() -> Any:  # noqa: ANN401 - typer decides
     try:
         return app()
     except TruError as error:
+        if os.environ.get("TRU_DEBUG"):
+            raise
+        if file := os.environ.get(REASON_FILE):
+            Path(file).write_text(str(error), encoding="utf-8")
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
 

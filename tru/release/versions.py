@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.rwlock import RWLockFileCorruptedError
 
-from tru.errors import ReleaseError
+from tru.errors import REASON_FILE, ReleaseError
 from tru.workspace import Workspace
 
 T = TypeVar("T")
@@ -72,9 +73,9 @@ class DataVersions:
             The names of the stages that ran, in order.
 
         Raises:
-            ReleaseError: a stage failed (its own output says why), or the pipeline is not usable.
+            ReleaseError: a stage failed, and its reason, or the pipeline is not usable.
         """
-        stages = self.with_repo(lambda repo: repo.reproduce(targets=list(targets) or None, force=force))
+        stages = self.with_repo(lambda repo: _reproduced(repo, list(targets) or None, force))
         return [str(stage.name) for stage in stages if stage.cmd]  # data.dvc counts as a stage too, without a command
 
     def status(self) -> dict[str, Any]:
@@ -162,6 +163,21 @@ def init(root: Path) -> None:
     except DvcException as exc:
         raise ReleaseError(f"DVC cannot be set up in {root}: {exc}") from exc
     _commit(root, "Set up DVC", [name for name in _INITIAL if (root / name).exists()])
+
+
+def _reproduced(repo: Repo, targets: list[str] | None, force: bool) -> list[Any]:
+    """DVC's `reproduce`; where a stage of ours fails, its reason is in the error, and not only in the output above."""
+    with tempfile.TemporaryDirectory(prefix="tru-") as folder:
+        file = Path(folder) / "reason"
+        os.environ[REASON_FILE] = str(file)
+        try:
+            return list(repo.reproduce(targets=targets, force=force))
+        except ReproductionError as exc:
+            if not file.exists():
+                raise
+            raise ReleaseError(f"{exc}: {file.read_text(encoding='utf-8')}") from exc
+        finally:
+            del os.environ[REASON_FILE]
 
 
 def _commit(root: Path, message: str, paths: Sequence[str]) -> None:
