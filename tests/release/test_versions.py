@@ -137,6 +137,28 @@ def test_failing_stage_is_named(versions: DataVersions, workspace: Workspace) ->
         versions.reproduce()
 
 
+def test_reason_of_a_failing_stage_of_ours_is_passed_on(versions: DataVersions, workspace: Workspace) -> None:
+    (workspace.root / "params.yaml").write_text("trian: {}\n")
+    stage = f"{sys.executable} -m tru.cli.main stage prepare"
+    (workspace.root / "dvc.yaml").write_text(f"stages:\n  prepare:\n    cmd: {stage}\n")
+    with pytest.raises(
+        ReleaseError, match=r"failed to reproduce 'prepare': .*params\.yaml: trian: .*did you mean train"
+    ):
+        versions.reproduce()
+    assert "TRU_REASON_FILE" not in os.environ
+
+
+def test_md5_of_the_data_as_it_is_now_is_the_one_that_add_gives(versions: DataVersions, workspace: Workspace) -> None:
+    for name, content in {"b.txt": b"b", "a/z.bin": b"\0\r\n", "a/ä.txt": "ä".encode(), "a.txt": b""}.items():
+        file = workspace.data / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    before = versions.md5_now()
+    assert versions.add() == before == versions.md5_now()
+    (workspace.data / "b.txt").write_text("c")
+    assert versions.md5_now() != before
+
+
 def test_commit_takes_only_what_is_its_own(versions: DataVersions, workspace: Workspace) -> None:
     root = workspace.root
     (root / "mine.txt").write_text("staged by somebody")

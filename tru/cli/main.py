@@ -107,6 +107,26 @@ def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
 
 
 @app.command()
+def check(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
+    """See whether the whole workspace is in order, a line for each part. Exit code 1 if anything is wrong."""
+    from dataclasses import asdict
+
+    from tru import health
+
+    colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "wrong": typer.colors.RED}
+    found = []
+    for finding in health.check(open_workspace(workspace)):
+        found.append(finding)
+        if not json:
+            typer.secho(f"{finding.state:8} ", fg=colours[finding.state], bold=finding.state != "ok", nl=False)
+            typer.echo(f"{finding.what:13} {finding.words}")
+    if json:
+        print_json([asdict(finding) for finding in found])
+    if any(finding.state == "wrong" for finding in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def recommend(
     user: Annotated[str, typer.Option("--user", help="Whom to recommend to.")],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Length of the list.")] = 20,

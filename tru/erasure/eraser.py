@@ -140,7 +140,7 @@ def _erased(ws: Workspace, found: Sequence[Pending], now: datetime, say: Say) ->
     from tru.erasure.scan import scan
 
     _refuse_meanwhile(ws)
-    exports = _exports(ws)
+    exports = export_folders(ws)
     mark, stay = _kept(ws, found, now)
     traces = _traces(ws, found)
     unreachable = _destroy(ws, mark, stay, traces, exports, say)
@@ -254,7 +254,7 @@ def _traces(ws: Workspace, found: Sequence[Pending]) -> Traces:
     return traces
 
 
-def _exports(ws: Workspace) -> list[Path]:
+def export_folders(ws: Workspace) -> list[Path]:
     """The folders of what was made by hand from the data or the models.
 
     Raises:

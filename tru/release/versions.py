@@ -7,6 +7,8 @@ the current directory, so every call here changes to the workspace and back; thr
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import os
 import subprocess
@@ -60,6 +62,15 @@ class DataVersions:
             raise ReleaseError(f"{file} is missing: import data with `tru data import PATH`.") from None
         except (yaml.YAMLError, KeyError, IndexError, TypeError, UnicodeDecodeError):
             raise ReleaseError(f"{file} is damaged. Restore it with `git checkout data.dvc`.") from None
+
+    def md5_now(self) -> str:
+        """The md5 that :meth:`add` would give ``data/`` as it is now; nothing is written.
+
+        DVC's md5 of a folder is that of a list of its files, with their own md5.
+        """
+        files = {file.relative_to(self._data).as_posix(): file for file in self._data.rglob("*") if file.is_file()}
+        listed = [{"md5": _md5(files[name]), "relpath": name} for name in sorted(files)]
+        return f"{hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest()}.dir"
 
     def add(self) -> str:
         """Track ``data/`` as it is now and return its md5; the bytes go to DVC's cache, ``data.dvc`` is rewritten."""
@@ -178,6 +189,11 @@ def _reproduced(repo: Repo, targets: list[str] | None, force: bool) -> list[Any]
             raise ReleaseError(f"{exc}: {file.read_text(encoding='utf-8')}") from exc
         finally:
             del os.environ[REASON_FILE]
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _commit(root: Path, message: str, paths: Sequence[str]) -> None:

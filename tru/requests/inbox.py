@@ -55,11 +55,7 @@ class Inbox:
             with rows.writing() as rows_now:
                 check = rows_now.guard().key_check or key.check
                 rows_now.put_guard(replace(rows_now.guard(), key_check=check))
-        if not key.matches(check):
-            raise RequestError(
-                "The suppression key is not the one this inbox was filled with, so suppressed subjects would not be "
-                "recognised. Restore .tru/suppression.key, or set TRU_SUPPRESSION_KEY to the first key."
-            )
+        key.refuse_unless_of(check)
         self._scrub()
 
     # -- filing ------------------------------------------------------------------------------------------------------

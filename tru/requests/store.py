@@ -84,6 +84,27 @@ def open_ledger(workspace: Workspace, clock: Callable[[], datetime] | None = Non
     return Ledger(_SqlRows(workspace.database_url, create=create), clock)
 
 
+def refuse_unusable(workspace: Workspace) -> None:
+    """See that the inbox is there and belongs to the key at hand; nothing is made, and an older one is not upgraded.
+
+    Raises:
+        WorkspaceError: there is none, or it cannot be opened or was written by a later tru.
+        RequestError: the suppression key is missing or not the one the inbox was filled with.
+    """
+    with explained("cannot be opened", WorkspaceError):
+        engine = connect_to(workspace.database_url, create=False)
+        schema = schema_of(engine)
+    if schema is None:
+        raise no_inbox()
+    if schema not in (SCHEMA, *EARLIER_SCHEMAS):
+        raise WorkspaceError(f"The inbox has schema {schema}, this tru knows {SCHEMA}; use the tru that wrote it.")
+    key = load_key(workspace, create=False)
+    with explained("cannot be read"), engine.connect() as connection:
+        check = connection.execute(sa.select(GUARD.c.key_check)).scalar()
+    if check is not None:
+        key.refuse_unless_of(check)
+
+
 class _SqlTransaction:
     """See `tru.requests.rows.Transaction`."""
 

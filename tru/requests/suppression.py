@@ -55,6 +55,18 @@ class Key:
         """Whether this is the key that made ``check``."""
         return hmac.compare_digest(self.check, check)
 
+    def refuse_unless_of(self, check: str) -> None:
+        """See that this is the key whose ``check`` an inbox keeps.
+
+        Raises:
+            RequestError: it is another one.
+        """
+        if not self.matches(check):
+            raise RequestError(
+                "The suppression key is not the one this inbox was filled with, so suppressed subjects would not be "
+                "recognised. Restore .tru/suppression.key, or set TRU_SUPPRESSION_KEY to the first key."
+            )
+
     @property
     def check(self) -> str:
         """A hash of nothing in particular, kept beside the hashes so that a wrong key is noticed."""
