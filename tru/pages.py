@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tru import services
-from tru.release.registry import MODEL_NAME, Registry
+from tru.release.registry import Registry
+from tru.release.registry_reader import MODEL_NAME
 from tru.workspace import Workspace
 
 # MLflow 3 opens on its tools for language models, where no run of ours is in sight.

@@ -11,7 +11,7 @@ from tru.cli.main import QUIET, app
 
 TRU = Path(sys.executable).with_name("tru")
 COMMANDS = [
-    *(["init"], ["train"], ["run"], ["status"], ["recommend"], ["stage"], ["demo"], ["up"], ["down"]),
+    *(["init"], ["train"], ["run"], ["status"], ["check"], ["recommend"], ["stage"], ["demo"], ["up"], ["down"]),
     *(["batch"], ["batch", "retry"], ["batch", "release"], ["rollback"], ["baseline"], ["report"]),
     *(["erase"], ["scan"], ["reapply"]),
     *(["certificate"], ["certificate", "show"], ["certificate", "verify"], ["certificate", "export"]),
