@@ -116,6 +116,7 @@ def test_a_power_failure_while_a_run_is_pending(ws):
     assert deployment(ws)["global_concurrency_limit"]["active_slots"] == 1
     kill(ws)
     assert services.gone(ws) == ["prefect-server", "mlflow", "prefect-worker"]
+    assert "NOT RUNNING: prefect-server, mlflow, prefect-worker" in typed(ws, "status").stdout
 
     assert "Prefect server: 1 run marked as crashed, the process being gone" in up(ws)
     assert services.gone(ws) == []

@@ -109,10 +109,14 @@ def test_what_is_gone_is_named_until_it_is_stopped_on_purpose(workspace, sleeper
     worker.kill()
     worker.wait()
     assert services.gone(workspace) == ["prefect-worker"]
+    assert services.gone_words(workspace) == [
+        "NOT RUNNING: prefect-worker, which `tru up` had started; "
+        "no night starts by itself until `tru up` starts it again."
+    ]
     write_state(workspace, "a-token", *members, complete=False)
     assert services.gone(workspace) == []  # a `tru up` that is at work
     services.stop(workspace)
-    assert services.gone(workspace) == []
+    assert services.gone(workspace) == [] == services.gone_words(workspace)
 
 
 def test_the_children_of_one_service_are_told_from_those_of_another(workspace, sleeper):

@@ -76,6 +76,15 @@ def gone(ws: Workspace) -> list[str]:
     return [] if is_starting else lost
 
 
+def gone_words(ws: Workspace) -> list[str]:
+    """The same for a person, in at most one line."""
+    lost = gone(ws)
+    if not lost:
+        return []
+    nights = "no night starts by itself until " if {PREFECT, WORKER} & set(lost) else ""
+    return [f"NOT RUNNING: {', '.join(lost)}, which `tru up` had started; {nights}`tru up` starts it again."]
+
+
 def prefect_address(ws: Workspace) -> str | None:
     """Address of the API of the Prefect server that `tru up` runs for ``ws``; None if there is none."""
     services = load(ws)

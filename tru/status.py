@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from textwrap import shorten
 from typing import Any
 
-from tru import baseline
+from tru import baseline, services
 from tru.erasure.pending import waiting
 from tru.erasure.places import pending
 from tru.errors import DataError, ModelError, ReleaseError
@@ -135,6 +135,7 @@ def urgent(ws: Workspace, now: datetime | None = None, serving: Champion | None 
         lines += _way_on(opened)
     if serving.problem:
         lines.append(f"NO CHAMPION: {serving.problem}")
+    lines += services.gone_words(ws)
     return lines + _late_erasures(ws, now)
 
 
