@@ -6,7 +6,8 @@
     ├── CommandError          a command line of which something would be lost
     ├── WorkspaceError        the folder is not a workspace, or its params.yaml is wrong
     ├── DataError             the data set is unreadable, inconsistent or empty
-    │   └── CheckFailed       Great Expectations refused the data
+    │   ├── CheckFailed       Great Expectations refused the data
+    │   └── NothingLeft       without what is to be forgotten there would be nothing to learn from
     ├── RequestError          a deletion request that cannot be taken as given
     │   └── LeaseHeld         another run holds the open batch
     ├── ModelError            a model that cannot be trained, loaded or served
@@ -21,6 +22,8 @@ A message says what is wrong, where (file, row), and what to do next. It never n
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 REASON_FILE = "TRU_REASON_FILE"
 """Environment variable: the file in which whoever started a command of ours looks for its one-line reason to fail."""
@@ -43,7 +46,19 @@ class DataError(TruError):
 
 
 class CheckFailed(DataError):
-    """Great Expectations refused the data; the message names the failed expectations and no identifier."""
+    """Great Expectations refused the data; the message names the failed expectations and no identifier.
+
+    Attributes:
+        reasons: why, one sentence per expectation.
+    """
+
+    def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.reasons = list(reasons) or [message]
+
+
+class NothingLeft(DataError):
+    """Without what is to be forgotten there would be nothing to learn from."""
 
 
 class RequestError(TruError):

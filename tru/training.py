@@ -93,7 +93,10 @@ def refit(
         title: what the progress bar says.
     """
     recipe = like.recipe if seed is None else Recipe(**{**asdict(like.recipe), "seed": seed})
-    return _Loop(data, like.params, recipe, train, stop_early=False, title=title, checkpoint=checkpoint).run()
+    gone = set(like.data.modalities) - set(data.modalities)  # revoked for every item: there is no such branch any more
+    hops = {branch: n for branch, n in like.params.hops.items() if branch not in gone}
+    params = like.params.model_copy(update={"hops": hops})
+    return _Loop(data, params, recipe, train, stop_early=False, title=title, checkpoint=checkpoint).run()
 
 
 @dataclass

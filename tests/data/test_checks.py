@@ -166,12 +166,73 @@ def test_each_part_of_the_batch_is_looked_for(before, kind, words):
     assert words in _failed(check_cut(before, cut(before, less), forget))
 
 
-def test_a_cut_that_takes_half_of_the_data_is_noticed(before):
+def test_a_cut_that_takes_more_than_the_batch_is_noticed(before):
+    """All of every user's train rows but one are gone, and the batch asked for one of them."""
     rows = before.interactions
     heavy = rows[rows["split"] == 0].groupby("user_id").tail(9)
-    forget = ForgetSet(pairs=frozenset(heavy[["user_id", "item_id"]].itertuples(index=False, name=None)))
-    failed = _failed(check_cut(before, cut(before, forget), forget))
-    assert "the average number of rows of a user neither halved nor doubled" in failed
+    pairs = list(heavy[["user_id", "item_id"]].itertuples(index=False, name=None))
+    taken, asked = (ForgetSet(pairs=frozenset(some)) for some in (pairs, pairs[:1]))
+    failed = _failed(check_cut(before, cut(before, taken), asked))
+    assert "a user has as many rows on average as the batch explains" in failed
+    assert "the share of train rows is what the batch explains" in failed
+
+
+def _most_rows(ds):
+    rows = ds.interactions
+    heavy = rows[rows["split"] == 0].groupby("user_id").tail(9)
+    return ForgetSet(pairs=frozenset(heavy[["user_id", "item_id"]].itertuples(index=False, name=None)))
+
+
+LARGE = [
+    _most_rows,
+    lambda ds: ForgetSet(users=frozenset(ds.users[4:].tolist())),
+    lambda ds: ForgetSet(items=frozenset(ds.items[10:].tolist())),
+    lambda ds: ForgetSet(modalities=frozenset((i, "image") for i in ds.items[1:].tolist())),
+]
+
+
+@pytest.mark.parametrize("batch", LARGE)
+def test_a_large_batch_passes_however_much_it_takes(before, batch):
+    forget = batch(before)
+    check_cut(before, cut(before, forget), forget).raise_if_failed()
+
+
+TOO_LARGE = [
+    (lambda ds: ForgetSet(modalities=frozenset((i, "image") for i in ds.items.tolist())), "no item has the modality"),
+    (lambda ds: ForgetSet(pairs=_pairs(ds, 1)), "no val rows are left"),
+    (lambda ds: ForgetSet(pairs=_pairs(ds, 2)), "no test rows are left"),
+]
+
+
+def _pairs(ds, split):
+    rows = ds.interactions[ds.interactions["split"] == split]
+    return frozenset(rows[["user_id", "item_id"]].itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize(("batch", "reason"), TOO_LARGE)
+def test_a_person_may_say_that_too_little_is_enough(before, batch, reason):
+    forget = batch(before)
+    report = check_cut(before, cut(before, forget), forget)
+    with pytest.raises(CheckFailed) as failed:
+        report.raise_if_failed()
+    assert len(failed.value.reasons) == 1 and reason in failed.value.reasons[0]
+    report.raise_if_failed(overruled=True)
+
+
+@pytest.mark.parametrize(("kind", "words"), LEFTOVERS)
+def test_nobody_may_overrule_that_somebody_is_left(before, kind, words):
+    forget = _mixed(before)
+    less = replace(forget, **{kind: frozenset()})
+    with pytest.raises(CheckFailed) as failed:
+        check_cut(before, cut(before, less), forget).raise_if_failed(overruled=True)
+    assert any(words in reason for reason in failed.value.reasons)
+
+
+def test_what_was_never_there_is_not_missed(before):
+    """A published split without validation rows; that is for the training to say, not for each night."""
+    bare = _rows(before, lambda r: r[r["split"] != 1].reset_index(drop=True))
+    forget = ForgetSet(users=frozenset({str(bare.users[0])}))
+    assert check_cut(bare, cut(bare, forget), forget).passed
 
 
 def test_reports_name_no_one(before, capfd, caplog):

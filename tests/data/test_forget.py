@@ -9,8 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from tru.data.forget import ForgetSet, cut, simulate
+from tru.data.interactions import load_dataset, save_dataset
 from tru.data.params import ForgetParams
-from tru.errors import DataError
+from tru.data.prepare import prepare
+from tru.errors import DataError, NothingLeft
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +88,19 @@ def test_cutting_twice_is_cutting_once(tiny, fingerprint, tmp_path):
 
 
 def test_an_emptied_data_set_is_refused(tiny):
-    with pytest.raises(DataError, match="no train row"):
+    with pytest.raises(NothingLeft, match="no train row"):
         cut(tiny, ForgetSet(users=frozenset(tiny.users.tolist())))
-    with pytest.raises(DataError, match="no item with some modality"):
-        cut(tiny, ForgetSet(modalities=frozenset((item, "image") for item in tiny.items.tolist())))
+
+
+@pytest.mark.parametrize("gone", [("image",), ("image", "text")])
+def test_a_modality_that_nobody_has_any_more_goes_as_a_whole(tiny, tmp_path, gone):
+    after = cut(tiny, ForgetSet(modalities=frozenset((i, m) for i in tiny.items.tolist() for m in gone)))
+    save_dataset(after, tmp_path / "data")
+    loaded = load_dataset(tmp_path / "data")
+    assert set(loaded.modalities) == {"image", "text"} - set(gone)
+    assert len(loaded.items) == len(tiny.items) and len(loaded.interactions) == len(tiny.interactions)
+    data = prepare(loaded, 0.05)
+    assert set(data.features) == set(loaded.modalities) and all(np.isfinite(x).all() for x in data.features.values())
 
 
 def test_known_and_unknown_part_the_set(tiny):

@@ -112,7 +112,7 @@ def test_a_missing_or_damaged_file_is_named(folder, name):
 
 @pytest.mark.parametrize(
     "meta",
-    [[], {"name": "x"}, {"modalities": []}, {"modalities": ["../x"]}, {"split": "other"}, {"modalities": "image"}],
+    [[], {"name": "x"}, {"modalities": ["../x"]}, {"split": "other"}, {"modalities": "image"}],
 )
 def test_a_wrong_description_is_refused(folder, meta):
     good = json.loads((folder / "dataset.json").read_text())

@@ -28,20 +28,35 @@ from great_expectations.expectations.expectation import Expectation as GXExpecta
 from tru.data.features import COSINE_SLACK, presence
 from tru.data.forget import ForgetSet
 from tru.data.interactions import SPLITS, TRAIN, Dataset
+from tru.data.left import Left, in_batch, kept_items
 from tru.errors import CheckFailed
 
-# A batch is a small part of the data. A cut that changes these more than so has gone wrong somewhere.
-SHARE_DRIFT = 0.1
-DENSITY_DRIFT = 2.0
+# However much a batch takes: what is left must look as the batch explains. Only rounding may lie between the two.
+DRIFT = 1e-9
 WORDS = "words"  # under this key an expectation carries its wording through Great Expectations
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """One thing demanded, in plain words, and whether it holds."""
+    """One thing demanded.
+
+    Attributes:
+        words: in plain words.
+        ok: whether it holds.
+        fault: in a sentence, what it means that it does not; empty: the words say enough.
+        overrulable: whether a person may say that it is right as it is. It is then no error in the data that is found,
+            but that there is little of it.
+    """
 
     words: str
     ok: bool
+    fault: str = ""
+    overrulable: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why the check fails, where it does not hold."""
+        return self.fault or f"it does not hold that {self.words}"
 
 
 @dataclass(frozen=True)
@@ -67,16 +82,20 @@ class CheckReport:
         words = [{"expectation": e.words, "ok": e.ok} for e in self.expectations]
         return {"name": self.name, "passed": self.passed, "expectations": words}
 
-    def raise_if_failed(self) -> None:
+    def raise_if_failed(self, *, overruled: bool = False) -> None:
         """Stop here unless everything holds.
+
+        Args:
+            overruled: a person has decided that what may be overruled is right as it is.
 
         Raises:
             CheckFailed: some expectation does not hold.
         """
-        failed = [f"  - {e.words}" for e in self.expectations if not e.ok]
+        failed = [e for e in self.expectations if not (e.ok or (overruled and e.overrulable))]
         if failed:
             what = f"{self.name}: {len(failed)} of {len(self.expectations)} expectations failed:"
-            raise CheckFailed("\n".join([what, *failed, "Nothing went on from here. Repair the data and run again."]))
+            lines = [what, *(f"  - {e.words}" for e in failed), "Nothing went on from here."]
+            raise CheckFailed("\n".join(lines), [f"{self.name}: {e.reason}" for e in failed])
 
 
 @dataclass
@@ -86,6 +105,8 @@ class _Table:
     name: str
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     expected: dict[str, GXExpectation] = field(default_factory=dict)
+    overrulable: dict[str, str] = field(default_factory=dict)
+    """Words of the expectations that a person may overrule -> what it means that they do not hold."""
 
     def true(self, words: str, values: np.ndarray) -> None:
         """Every value is true."""
@@ -98,6 +119,11 @@ class _Table:
         self.expected[words] = ExpectColumnValuesToBeBetween(
             column=column, min_value=low, max_value=high, meta={WORDS: words}
         )
+
+    def left(self, words: str, count: int, fault: str) -> None:
+        """Something is left; a person may say that it is right without."""
+        self.within(words, np.array([count]), 1)
+        self.overrulable[words] = fault
 
     def counts(self, words: str, rows: int) -> None:
         """The table has so many rows."""
@@ -157,22 +183,15 @@ def check_cut(before: Dataset, after: Dataset, forget: ForgetSet) -> CheckReport
     modalities = [_cut_modality(before, after, forget, m) for m in before.modalities]
     graphs = [_cut_graph(before, after, forget, m) for m in sorted(before.neighbours)]
     tables = [_cut_rows(before, after, forget), _cut_items(before, after, forget), *modalities, *graphs]
-    return _run("data after the cut", [*tables, _cut_totals(before, after)])
-
-
-def _in_batch(rows: pd.DataFrame, forget: ForgetSet) -> np.ndarray:
-    """(n_rows,) bool: which interactions belong to the batch."""
-    pairs = zip(rows["user_id"].tolist(), rows["item_id"].tolist(), strict=True)
-    hit = [u in forget.users or i in forget.items or (u, i) in forget.pairs for u, i in pairs]
-    return np.array(hit, dtype=bool)
+    return _run("data after the cut", [*tables, _cut_totals(before, after, forget)])
 
 
 def _cut_rows(before: Dataset, after: Dataset, forget: ForgetSet) -> _Table:
     """Interactions after a cut."""
     rows, table = after.interactions, _Table("interactions")
-    expected = before.interactions[~_in_batch(before.interactions, forget)]
+    expected = before.interactions[~in_batch(before.interactions, forget)]
     table.counts("interactions: rows before, less those of the batch, are the rows after", len(expected))
-    table.true("interactions: none of the batch is left", ~_in_batch(rows, forget))
+    table.true("interactions: none of the batch is left", ~in_batch(rows, forget))
     table.true("interactions: no orphan, every item is still an item", rows["item_id"].isin(after.items).to_numpy())
     table.true("interactions: no user and item are paired twice", ~rows.duplicated(["user_id", "item_id"]).to_numpy())
     same = _equal(rows["user_id"], expected["user_id"]) & _equal(rows["item_id"], expected["item_id"])
@@ -186,9 +205,9 @@ def _cut_rows(before: Dataset, after: Dataset, forget: ForgetSet) -> _Table:
 
 def _cut_items(before: Dataset, after: Dataset, forget: ForgetSet) -> _Table:
     """Items after a cut."""
-    expected, table = _kept_items(before, forget), _Table("items")
+    expected, table = kept_items(before, forget), _Table("items")
     table.counts("items: items before, less those of the batch, are the items after", int(expected.sum()))
-    table.true("items: none of the batch is left", _kept_items(after, forget))
+    table.true("items: none of the batch is left", kept_items(after, forget))
     table.true("items: all others are there, in their order", _equal(after.items, before.items[expected]))
     return table
 
@@ -196,8 +215,11 @@ def _cut_items(before: Dataset, after: Dataset, forget: ForgetSet) -> _Table:
 def _cut_modality(before: Dataset, after: Dataset, forget: ForgetSet, modality: str) -> _Table:
     """One modality's features after a cut."""
     matrix, flags = after.features.get(modality, np.zeros((0, 1))), after.present.get(modality, np.zeros(0, dtype=bool))
-    kept, table = _kept_items(before, forget), _Table(modality)
+    kept, table = kept_items(before, forget), _Table(modality)
     revoked = np.array([(i, modality) in forget.modalities for i in before.items[kept].tolist()], dtype=bool)
+    if not (before.present[modality][kept] & ~revoked).any():
+        table.true(f"{modality}: no item has it any more, so it is gone", np.array([modality not in after.features]))
+        return table
     table.counts(f"{modality}: one feature row per item", len(after.items))
     if len(matrix) != len(revoked) or len(flags) != len(revoked):
         table.true(f"{modality}: feature rows are those of the items left", np.zeros(len(matrix), dtype=bool))
@@ -227,23 +249,21 @@ def _cut_graph(before: Dataset, after: Dataset, forget: ForgetSet, modality: str
     return table
 
 
-def _cut_totals(before: Dataset, after: Dataset) -> _Table:
-    """Distributions after a cut."""
-    table = _Table("totals")
-    for code, word in SPLITS.items():
-        old, new = ((ds.interactions["split"] == code).sum() for ds in (before, after))
-        table.within(f"there are {word} rows, if there were any", np.array([new]), min(int(old), 1))
-        drift = abs(new / max(1, len(after.interactions)) - old / max(1, len(before.interactions)))
-        table.within(f"the share of {word} rows moved by at most {SHARE_DRIFT:.0%}", np.array([drift]), 0, SHARE_DRIFT)
-    was, now = (len(ds.interactions) / max(1, len(ds.users)) for ds in (before, after))
-    words = "the average number of rows of a user neither halved nor doubled"
-    table.within(words, np.array([now / max(was, 1e-9)]), 1 / DENSITY_DRIFT, DENSITY_DRIFT)
+def _cut_totals(before: Dataset, after: Dataset, forget: ForgetSet) -> _Table:
+    """Distributions after a cut, and whether anything is left at all."""
+    old, expected, new, table = Left.of(before), Left.of(before, forget), Left.of(after), _Table("totals")
+    for word, count in new.rows.items():
+        if old.rows[word]:
+            table.left(f"there are {word} rows", count, f"no {word} rows are left")
+        drift = abs(new.shares[word] - expected.shares[word])
+        table.within(f"the share of {word} rows is what the batch explains", np.array([drift]), 0, DRIFT)
+    drift = abs(new.density - expected.density)
+    table.within("a user has as many rows on average as the batch explains", np.array([drift]), 0, DRIFT)
+    for modality, count in old.modalities.items():
+        if count and new.items:
+            has = new.modalities.get(modality, 0)
+            table.left(f"some item has the modality {modality}", has, f"no item has the modality {modality} any more")
     return table
-
-
-def _kept_items(ds: Dataset, forget: ForgetSet) -> np.ndarray:
-    """(n_items,) bool: which items the batch leaves."""
-    return np.array([item not in forget.items for item in ds.items.tolist()], dtype=bool)
 
 
 def _equal(left: np.ndarray | pd.Series, right: np.ndarray | pd.Series) -> np.ndarray:
@@ -280,7 +300,10 @@ def _judge(context: Any, source: Any, table: _Table) -> list[Expectation]:  # no
     (validation,) = result.run_results.values()
     outcome = {r.expectation_config.meta[WORDS]: bool(r.success) for r in validation.results}
     # An expectation without an answer counts as failed.
-    return [Expectation(words, outcome.get(words, False)) for words in table.expected]
+    return [
+        Expectation(words, outcome.get(words, False), table.overrulable.get(words, ""), words in table.overrulable)
+        for words in table.expected
+    ]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tru.data.choice import extreme, standings
 from tru.data.features import presence
 from tru.data.interactions import TRAIN, Dataset
 from tru.data.params import ForgetParams
-from tru.errors import DataError
+from tru.errors import DataError, NothingLeft
 
 Pair = tuple[str, str]
 T = TypeVar("T")
@@ -110,10 +110,11 @@ class ForgetSet:
 def cut(ds: Dataset, forget: ForgetSet) -> Dataset:
     """``ds`` without what is to be forgotten; every other row keeps its place, its split and its bytes.
 
-    What ``ds`` does not hold is passed over (see :meth:`ForgetSet.unknown`).
+    What ``ds`` does not hold is passed over (see :meth:`ForgetSet.unknown`). A modality that no item has any more goes
+    as a whole: a matrix of zeros would say nothing, and the mean of nothing is no number.
 
     Raises:
-        DataError: no train row, or no item with some modality, would be left.
+        NothingLeft: no train row would be left.
     """
     rows = ds.interactions
     gone = rows["user_id"].isin(list(forget.users)) | rows["item_id"].isin(list(forget.items))
@@ -122,9 +123,11 @@ def cut(ds: Dataset, forget: ForgetSet) -> Dataset:
     items = ds.items[stay]
     features = {m: _without(ds.features[m][stay], items, _of(forget, m)) for m in ds.modalities}
     present = {m: presence(features[m]) for m in ds.modalities}
-    if not (rows["split"] == TRAIN).any() or not all(flags.any() for flags in present.values()):
-        raise DataError("After the cut no train row, or no item with some modality, would be left. Split the batch.")
-    neighbours = {m: _among(table, items[present[m]]) for m, table in ds.neighbours.items()}
+    if not (rows["split"] == TRAIN).any():
+        raise NothingLeft("After the cut no train row would be left: there would be nothing to learn from.")
+    present = {m: flags for m, flags in present.items() if flags.any()}
+    features = {m: features[m] for m in present}
+    neighbours = {m: _among(table, items[present[m]]) for m, table in ds.neighbours.items() if m in present}
     return replace(ds, interactions=rows, items=items, features=features, present=present, neighbours=neighbours)
 
 

@@ -65,6 +65,8 @@ def _read(path: Path, seed: int) -> Dataset:
 def _import_own(folder: Path) -> Dataset:
     """Our own form. Its ids stay as they are; each must be one that a request can name."""
     ds = load_dataset(folder)
+    if not ds.modalities:
+        raise DataError(f"{folder / 'dataset.json'} names no modality. A multimodal recommender needs at least one.")
     refuse_unnameable(ds.interactions["user_id"], Where(folder / INTERACTIONS), "user_id")
     refuse_unnameable(pd.Series(ds.items, dtype="str"), Where(folder / "items.parquet"), "item_id")
     return ds

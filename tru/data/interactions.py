@@ -200,8 +200,8 @@ def _read_meta(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} must have {', '.join(META)}. Import or generate the data set again.")
     if meta["split"] not in ("published", "assigned"):
         raise DataError(f"{path}: split must be published or assigned. Import or generate the data set again.")
-    if not isinstance(meta["modalities"], list) or not meta["modalities"]:
-        raise DataError(f"{path} names no modality. A multimodal recommender needs at least one.")
+    if not isinstance(meta["modalities"], list):  # an empty one: the last modality of the last item was revoked
+        raise DataError(f"{path}: modalities must be a list of names. Import or generate the data set again.")
     for name in meta["modalities"]:
         check_modality_name(str(name), path)
     return meta

@@ -123,8 +123,10 @@ def prepare(ds: Dataset, canary_rate: float, canary_seed: int = 0) -> Prepared:
     split = rows["split"].to_numpy()
     train = pairs[split == TRAIN]
     canary = keyed.uniform(pair_keys(users, ds.items, train, keyed.of_word("canary"), canary_seed)) < canary_rate
-    if canary.all():
+    if not len(train) or canary_rate >= 1:
         raise DataError("no train row is left for training. Import a larger data set or lower train.canaries.")
+    if canary.all():  # by chance all of the few rows that a large batch left; better to learn from them
+        canary[:] = False
     graphs = {m: _neighbours(ds, m) for m in ds.modalities}
     return Prepared(
         users=users.astype(str),
@@ -162,6 +164,8 @@ def standardised(features: np.ndarray, present: np.ndarray) -> np.ndarray:
     """
     present = present.astype(bool)
     found: np.ndarray = features.astype(np.float32)
+    if not present.any():
+        return np.zeros_like(found)
     found = found - found[present].mean(axis=0)
     found = found / max(float(found[present].std()), 1e-6)
     found[~present] = 0.0
@@ -180,6 +184,8 @@ def nearest(features: np.ndarray, present: np.ndarray, k: int = NEIGHBOURS) -> t
         (e, 2) int64 pairs of item and neighbour, and their (e,) float32 cosines.
     """
     at = np.flatnonzero(present)
+    if not len(at):
+        return np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.float32)
     unit = features[at] / np.maximum(np.linalg.norm(features[at], axis=1, keepdims=True), 1e-12)
     k = min(k, len(at))
     edges, cosines = [], []

@@ -255,7 +255,8 @@ def _revoked(model: TrainedModel, stage: Stage) -> int:
     """Items with features in the model that the retained data does not have any more."""
     count = 0
     for m in model.data.modalities:
-        allowed = stage.after.items[stage.after.present[m]]
+        # A modality that no item has any more is not in the data at all.
+        allowed = stage.after.items[stage.after.present[m]] if m in stage.after.present else stage.after.items[:0]
         count += int((~np.isin(model.data.items[model.data.present[m]], allowed)).sum())
     return count
 

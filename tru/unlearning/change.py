@@ -35,8 +35,10 @@ class Change:
         """Compare two data sets of which the second is a part of the first.
 
         Raises:
-            UnlearningError: the second holds users, items or edges that the first does not.
+            UnlearningError: the second holds users, items or edges that the first does not, or lacks a modality.
         """
+        if gone_modalities := sorted(set(before.modalities) - set(after.modalities)):
+            raise UnlearningError(_READ.format(names=", ".join(gone_modalities)))
         users, items = _positions(before.users, after.users), _positions(before.items, after.items)
         stays = np.stack([users[after.edges[:, 0]], items[after.edges[:, 1]]], axis=1)
         old, kept = (pairs @ [len(before.items), 1] for pairs in (before.edges, stays))
@@ -56,6 +58,12 @@ class Change:
 _GREW = (
     "the data holds rows that the model was not trained on, so there is nothing to compare with: "
     "unlearning only takes away. Retrain: `tru train`."
+)
+
+
+_READ = (
+    "no item has the modality {names} any more, and the layers that read it learned from it. Unlearning takes nothing "
+    "out of layers; only retraining makes a model without them."
 )
 
 
