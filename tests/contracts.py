@@ -383,9 +383,101 @@ class InboxContract:
         assert inbox.completed_through() == 0
         assert inbox.retry(batch, step="check").step == "check"
         found = inbox.claim("other")
-        assert (found.id, found.outcome, found.facts) == (batch, None, {"reason": "utility"})
+        assert (found.id, found.outcome, found.facts) == (batch, None, {"reason": "utility", "attempts": 1})
         inbox.close(batch, "other", "retrained", "pass", {})
         assert inbox.counts()["closed"] == 4
+
+    def test_a_held_batch_steps_aside_for_others_and_is_worked_on_in_its_turn(self, inbox, batch):
+        inbox.advance(batch, "me", "cut", State.CUT)
+        inbox.hold(batch, "me", None, {}, held=["why"])
+        with pytest.raises(RequestError, match="is held"):
+            inbox.claim("me")
+        aside = inbox.put_aside(batch)
+        assert inbox.put_aside(batch) == aside and aside.is_aside and aside.is_held
+        assert (inbox.open_batch(), inbox.aside(), inbox.held()) == (None, [aside], [aside])
+        assert inbox.claim("me") is None and inbox.counts()["held"] == 4
+        inbox.add("user", user="another")
+        other = inbox.claim("me")
+        assert (other.size, other.sequence) == (1, 1)
+        decided = inbox.retry(batch, owner="me", accepted="it is right")
+        assert (decided.outcome, decided.step, decided.owner, decided.facts["accepted"]) == (
+            None,
+            "claim",
+            None,
+            "it is right",
+        )
+        assert "held" not in decided.facts and inbox.counts()["batched"] == 5
+        assert inbox.claim("me").id == other.id, "it waits for its turn"
+        inbox.close(other.id, "me", "unlearned", "pass", {})
+        inbox.add("user", user="the next one")
+        again = inbox.claim("me")
+        assert (again.id, again.size, again.sequence, again.is_aside) == (batch, 4, 5, False)
+        inbox.close(batch, "me", "retrained", "fail", {})
+        assert inbox.completed_through() == 5
+
+    def test_what_is_held_and_not_aside_is_taken_up_under_a_lease(self, inbox, batch):
+        inbox.hold(batch, "me", None, {})
+        assert inbox.retry(batch, "claim", owner="you").owner == "you"
+        with pytest.raises(LeaseHeld):
+            inbox.claim("me")
+
+    def test_requests_are_taken_out_of_a_held_batch(self, inbox, batch):
+        user, item, pair, picture = (request.id for request in inbox.list())
+        with pytest.raises(LeaseHeld):
+            inbox.take_out(batch, [user], State.WITHDRAWN, "you")
+        inbox.advance(batch, "me", "cut", State.CUT)
+        with pytest.raises(RequestError, match="being worked on"):
+            inbox.take_out(batch, [user], State.WITHDRAWN, "me")
+        inbox.hold(batch, "me", None, {})
+        with pytest.raises(RequestError, match="1 of the requests"):
+            inbox.take_out(batch, [user, "req-of-nobody"], State.WITHDRAWN, "me")
+        left = inbox.take_out(batch, [user], State.WITHDRAWN, "you")
+        assert (left.size, left.sequence, left.step, left.outcome, left.owner) == (3, 3, "claim", None, "you")
+        ended = inbox.get(user)
+        assert (ended.state, ended.user, ended.outcome) == ("withdrawn", None, None)
+        assert not inbox.suppression().is_user("u1") and inbox.suppression().is_item("i1")
+        inbox.release(batch, "you")
+        left = inbox.take_out(batch, [item], State.REFUSED, "me")  # not begun again
+        assert inbox.get(item).state == "refused" and not inbox.suppression().is_item("i1")
+        left = inbox.take_out(batch, [pair], State.QUEUED, "me")
+        waiting = inbox.get(pair)
+        assert (waiting.state, waiting.batch, waiting.user) == ("queued", None, "u2") and left.size == 1
+        over = inbox.take_out(batch, [picture], State.WITHDRAWN, "me")
+        assert (over.outcome, over.closed is not None, inbox.open_batch()) == ("withdrawn", True, None)
+        assert inbox.completed_through() == 0
+        with pytest.raises(RequestError, match="is closed"):
+            inbox.take_out(batch, [picture], State.WITHDRAWN, "me")
+
+    def test_requests_are_set_apart_for_a_person(self, inbox, batch):
+        user, *others = (request.id for request in inbox.list())
+        apart = inbox.set_apart(batch, "me", others, ["too little would be left"])
+        assert (apart.size, apart.is_held, apart.is_aside) == (3, True, True)
+        assert apart.facts["held"] == ["too little would be left"] and apart.facts["apart_from"] == batch
+        here = inbox.open_batch()
+        assert (here.id, here.size, here.sequence) == (batch, 1, 1)
+        assert inbox.get(user).state == "batched" and {inbox.get(id).state for id in others} == {"held"}
+        inbox.close(batch, "me", "unlearned", "pass", {})
+        assert inbox.held() == [apart] and inbox.completed_through() == 1
+        with pytest.raises(RequestError, match="its models are gone"):
+            inbox.lift(apart.id, "me")
+
+    def test_every_other_open_request_is_taken_in(self, inbox, batch):
+        apart = inbox.set_apart(batch, "me", [inbox.list()[0].id], ["why"])
+        inbox.add("user", user="who waits")
+        taken = inbox.take_in(batch, "me")
+        assert (taken.size, taken.sequence) == (5, 5)
+        assert {request.batch for request in inbox.list()} == {batch}
+        assert (inbox.batch(apart.id).outcome, inbox.aside()) == ("withdrawn", [])
+        inbox.close(batch, "me", "retired", "pass", {})
+        assert inbox.suppression().retirements() == 1 and inbox.completed_through() == 5
+        forgotten = inbox.suppression().forgotten(["u1", "who waits"], [], [], [])
+        assert forgotten.users == {"u1", "who waits"}
+
+    def test_what_an_attempt_found_is_forgotten_by_the_next(self, inbox, batch):
+        inbox.advance(batch, "me", "retrain", State.GATED, gate={"verdict": "fail"}, retrain={"verdict": "fail"}, cut=1)
+        inbox.hold(batch, "me", "fail", {}, held=["no"])
+        again = inbox.retry(batch, step="check")
+        assert again.facts == {"cut": 1, "attempts": 1} and again.step == "check"
 
     def test_a_person_lets_the_model_of_a_held_batch_pass(self, inbox, batch):
         inbox.advance(batch, "me", "retrain", State.GATED, retrain="fail")

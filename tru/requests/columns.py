@@ -57,7 +57,7 @@ def batch_columns(batch: Batch) -> dict[str, Any]:
     values = {name: getattr(batch, name) for name in ("step", "size", "sequence", "outcome", "verdict", "owner")}
     values |= {name: _text(getattr(batch, name)) for name in ("opened", "closed", "lease_until")}
     values |= {name: json.dumps(getattr(batch, name)) for name in ("seconds", "facts")}
-    return values | {"open": 1 if batch.closed is None else None}
+    return values | {"open": 1 if batch.closed is None and not batch.is_aside else None}
 
 
 def to_batch(row: Mapping[str, Any]) -> Batch:

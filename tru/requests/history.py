@@ -43,7 +43,7 @@ def reigns(entries: Iterable[Entry]) -> list[Reign]:
     crowned = [entry for entry in entries if entry.kind == "champion"]
     return [
         Reign(
-            str(entry.facts.get("version", "?")),
+            str(entry.facts.get("version", "?") or "none"),
             entry.at,
             None if after is None else after.at,
             str(entry.facts.get("why", "?")),
@@ -68,6 +68,8 @@ def in_words(entry: Entry) -> str:
 
 
 def _champion(facts: Facts) -> str:
+    if facts["version"] is None:
+        return f"none any more ({_listed(facts['why'], facts.get('batch'))})" + _because(facts.get("reason"))
     return _listed(
         f"version {facts['version']} ({_listed(facts['why'], facts.get('batch'))})",
         _of(facts, "after version {previous}"),
@@ -76,7 +78,8 @@ def _champion(facts: Facts) -> str:
 
 
 def _data(facts: Facts) -> str:
-    before, after = facts["before"], facts["after"][:12]
+    before, after = facts["before"], facts["after"]
+    after = after[:12] if after else "nothing"
     change = f"{before[:12]} became {after}" if before else after
     left_out = _of(facts.get("left_out") or {}, "{subjects} subjects forgotten before left out")
     return _listed(change, facts.get("how"), left_out, _of(facts, "{forgotten} subjects forgotten"), facts.get("batch"))
@@ -125,6 +128,10 @@ def _restore(facts: Facts) -> str:
     return f"forgotten before and there again: {found}; {facts['filed']} requests filed"
 
 
+def _request(facts: Facts) -> str:
+    return f"{facts['count']} {facts['outcome']}" + _because(facts.get("reasons"))
+
+
 _WORDS: dict[str, Callable[[Facts], str]] = {
     "champion": _champion,
     "data": _data,
@@ -136,6 +143,7 @@ _WORDS: dict[str, Callable[[Facts], str]] = {
     "approval": _approval,
     "erasure": _erasure,
     "restore": _restore,
+    "request": _request,
 }
 
 

@@ -6,13 +6,14 @@ a request before or after a step, never in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from tru.errors import RequestError
 from tru.requests import filing, moves
+from tru.requests.held import HeldBatches
 from tru.requests.lifecycle import (
     WAITING,
     WORKING,
@@ -28,35 +29,14 @@ from tru.requests.lifecycle import (
     Subject,
     Verdict,
 )
-from tru.requests.rows import Rows
-from tru.requests.suppression import Key, Suppression
+from tru.requests.suppression import Suppression
 
 if TYPE_CHECKING:
     from tru.data.forget import ForgetSet
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Inbox:
+class Inbox(HeldBatches):
     """The inbox over any storage; several processes may use the same one at the same time."""
-
-    def __init__(self, rows: Rows, key: Key, clock: Callable[[], datetime] = _now) -> None:
-        """Take the storage into use.
-
-        Raises:
-            RequestError: the storage was filled under another suppression key.
-        """
-        self._rows, self._key, self._clock = rows, key, clock
-        with rows.reading() as rows_now:
-            check = rows_now.guard().key_check
-        if check is None:
-            with rows.writing() as rows_now:
-                check = rows_now.guard().key_check or key.check
-                rows_now.put_guard(replace(rows_now.guard(), key_check=check))
-        key.refuse_unless_of(check)
-        self._scrub()
 
     # -- filing ------------------------------------------------------------------------------------------------------
 
@@ -138,8 +118,8 @@ class Inbox:
         """Take back one request; see :meth:`withdraw_all`."""
         return self.withdraw_all([id])[0]
 
-    def withdraw_all(self, ids: Sequence[str]) -> Sequence[DeletionRequest]:
-        """Take requests back that no batch has taken up, all or none; lifts their suppression.
+    def withdraw_all(self, ids: Sequence[str], state: State = State.WITHDRAWN) -> Sequence[DeletionRequest]:
+        """End requests that no batch has taken up as withdrawn, or refused, all or none; lifts their suppression.
 
         Raises:
             RequestError: there is none with one of the ids, or one is past taking back.
@@ -149,10 +129,10 @@ class Inbox:
             late = next((request for request in requests if request.state not in WAITING), None)
             if late is not None:
                 raise RequestError(
-                    f"Request {late.id} is {late.state}; only one that waits can be withdrawn. "
-                    "What is cut out of the data is not put back: file the interactions anew if they are wanted."
+                    f"Request {late.id} is {late.state}; only one that waits, or whose batch is held, can be "
+                    "withdrawn. What was forgotten is not put back: file the interactions anew if they are wanted."
                 )
-            ended = moves.end(rows, requests, State.WITHDRAWN, None, lift=True)
+            ended = moves.end(rows, requests, state, None, lift=True)
         self._scrub()
         return ended
 
@@ -180,13 +160,13 @@ class Inbox:
             RequestError: the open batch is held for a person to decide.
         """
         with self._rows.writing() as rows:
-            batch = rows.open_batch() or moves.open_batch(rows, self._moment())
+            batch = rows.open_batch() or moves.next_batch(rows, self._moment())
             if batch is None:
                 return None
-            if batch.outcome == "held":
+            if batch.is_held:
                 raise RequestError(
-                    f"Batch {batch.id} is held for a person to decide; until then the champion stays. Read why in its "
-                    "report (`tru report`), then decide: `tru batch retry`, or `tru batch release`."
+                    f"Batch {batch.id} is held for a person to decide; until then the champion stays. "
+                    "`tru status` says why, and what can be done."
                 )
             moves.refuse_if_taken(batch, owner, self._moment())
             return moves.lease(rows, batch, owner, self._until(lease_seconds))
@@ -290,51 +270,6 @@ class Inbox:
         self._scrub()
         return found
 
-    def hold(
-        self,
-        batch: str,
-        owner: str,
-        verdict: Verdict | None,
-        seconds: dict[str, float],
-        **facts: Any,  # noqa: ANN401
-    ) -> Batch:
-        """Stop the batch for a person to decide: it stays open with its step, and no run picks it up by itself.
-
-        Raises:
-            LeaseHeld: the lease is no longer this owner's.
-        """
-        with self._rows.writing() as rows:
-            found = moves.batch_of(rows, batch)
-            if found.outcome == "held":
-                return found
-            found = moves.leased(rows, batch, owner)
-            rows.update([replace(r, state=State.HELD) for r in rows.requests(batch=batch, states=WORKING)])
-            held = moves.settled(found, "held", verdict, seconds, facts)
-            rows.put_batch(held)
-            return held
-
-    def retry(self, batch: str, step: str | None = None) -> Batch:
-        """Let the next run pick a held batch up again, after ``step`` (default: the last step that finished).
-
-        Raises:
-            RequestError: the batch is not held.
-        """
-        with self._rows.writing() as rows:
-            found = moves.taken_back(rows, batch, State.BATCHED)
-            changed = replace(found, step=step or found.step)
-            rows.put_batch(changed)
-            return changed
-
-    def lift(self, batch: str, owner: str, lease_seconds: float = 120) -> Batch:
-        """Take a held batch back under a lease, its requests gated: a person lets its model pass, so it can be closed.
-
-        Raises:
-            RequestError: the batch is not held.
-        """
-        with self._rows.writing() as rows:
-            found = moves.taken_back(rows, batch, State.GATED)
-            return moves.lease(rows, found, owner, self._until(lease_seconds))
-
     def batch(self, id: str) -> Batch:
         """One batch, open or closed.
 
@@ -345,7 +280,7 @@ class Inbox:
             return moves.batch_of(rows, id)
 
     def open_batch(self) -> Batch | None:
-        """The batch that is not closed (worked on, waiting for a run, or held), if there is one."""
+        """The batch that is worked on, waits for a run, or is held and not aside, if there is one."""
         with self._rows.reading() as rows:
             return rows.open_batch()
 
@@ -377,20 +312,3 @@ class Inbox:
     def suppression(self) -> Suppression:
         """Who and what serving must not show."""
         return Suppression(self._key, self._rows.lookup())
-
-    def _until(self, lease_seconds: float) -> datetime:
-        return self._moment() + timedelta(seconds=lease_seconds)
-
-    def _moment(self, given: datetime | None = None) -> datetime:
-        if given is not None and given.tzinfo is None:
-            raise RequestError("A time needs a time zone, as in 2026-11-23T02:30:00+00:00.")
-        return (given or self._clock()).astimezone(UTC)
-
-    def _scrub(self) -> None:
-        """Clean the storage after endings; what cannot be done now is done when the inbox is next used so."""
-        with self._rows.reading() as rows:
-            guard = rows.guard()
-        if guard.scrubbed < guard.endings and self._rows.scrub():
-            with self._rows.writing() as rows:
-                now = rows.guard()
-                rows.put_guard(replace(now, scrubbed=max(now.scrubbed, guard.endings)))

@@ -31,6 +31,7 @@ Kind = Literal[
     "approval",
     "erasure",
     "restore",
+    "request",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LONGEST_KEY = 255

@@ -3,7 +3,11 @@
 ::
 
     queued ─► batched ─► cut ─► unlearned ─► gated ─► promoted ─► closed
-      └► withdrawn          any of these ─► held (a person is called) ─► retried, or released as gated
+      └► withdrawn, refused     any of these ─► held (a person is called) ─► released as gated; or again batched,
+                                                  queued, withdrawn or refused, when the cut is taken back
+
+A held batch that others wait behind steps *aside*: it is no longer the open batch, and keeps its requests until a
+person has decided; then it is worked on in its turn.
 
 ``received`` and ``refused`` belong to channels that take a request in before they can judge it; the channels of today
 judge first, so what they take in is queued at once.
@@ -27,8 +31,11 @@ from tru.params import Params
 MONTH = timedelta(days=30)
 LONGEST_ID = identifiers.LONGEST
 
-RequestOutcome = Literal["unlearned", "retrained", "not found"]
-BatchOutcome = Literal["unlearned", "retrained", "not found", "held"]
+# "retired": nothing was left to recommend from, so no model serves; "withdrawn": no request was left in the batch.
+RequestOutcome = Literal["unlearned", "retrained", "retired", "not found"]
+BatchOutcome = Literal["unlearned", "retrained", "retired", "not found", "withdrawn", "held"]
+FULFILLED: tuple[RequestOutcome, ...] = ("unlearned", "retrained", "retired")
+"""Outcomes after which the subject is forgotten."""
 Verdict = Literal["pass", "fail"]
 
 
@@ -260,3 +267,13 @@ class Batch:
     closed: datetime | None = None
     owner: str | None = None
     lease_until: datetime | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for a person to decide."""
+        return self.outcome == "held"
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether it is out of the way of others: it is neither closed nor the open batch."""
+        return self.closed is None and bool(self.facts.get("aside"))

@@ -11,7 +11,7 @@ from threading import RLock
 
 from tru.requests.inbox import Inbox
 from tru.requests.ledger import Entry, Kind, Ledger
-from tru.requests.lifecycle import Batch, Deadlines, DeletionRequest, RequestParams, State
+from tru.requests.lifecycle import FULFILLED, Batch, Deadlines, DeletionRequest, RequestParams, State
 from tru.requests.rows import Guard
 from tru.requests.suppression import Key, Mark
 
@@ -75,7 +75,10 @@ class _Sheet:
         return Deadlines.of([row.received for row in self.rows.values() if row.is_open], params, now)
 
     def open_batch(self) -> Batch | None:
-        return next((batch for batch in self.batches.values() if batch.closed is None), None)
+        return next((b for b in self.batches.values() if b.closed is None and not b.is_aside), None)
+
+    def aside(self) -> list[Batch]:
+        return [batch for batch in self.batches.values() if batch.is_aside]
 
     def last_batch(self) -> Batch | None:
         return next((batch for batch in reversed(self.batches.values()) if batch.outcome is not None), None)
@@ -151,6 +154,10 @@ class MemoryRows:
         """Changes with every mark made or lifted."""
         return self._sheet.kept.marks
 
+    def retirements(self) -> int:
+        """Batches that left nobody to recommend to."""
+        return sum(batch.outcome == "retired" for batch in self._sheet.batches.values())
+
     def known(self, digests: Collection[str]) -> set[str]:
         """Those of ``digests`` that are marked."""
         return {mark.digest for mark in self._sheet.marks.values()} & set(digests)
@@ -162,7 +169,7 @@ class MemoryRows:
     def forgotten(self) -> list[Mark]:
         """The marks of subjects who were forgotten."""
         sheet = self._sheet
-        return [mark for mark in sheet.marks.values() if sheet.rows[mark.request].outcome in {"unlearned", "retrained"}]
+        return [mark for mark in sheet.marks.values() if sheet.rows[mark.request].outcome in FULFILLED]
 
 
 class MemoryInbox(Inbox):

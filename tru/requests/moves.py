@@ -65,19 +65,97 @@ def end(
     return ended
 
 
+def new_id(rows: Transaction, moment: datetime) -> str:
+    """The next batch of the day."""
+    day = f"batch-{moment:%Y%m%d}-"
+    return f"{day}{rows.count_batches(day) + 1:02d}"
+
+
 def open_batch(rows: Transaction, moment: datetime) -> Batch | None:
     """A new batch of all that waits; None if nothing does."""
     waiting = rows.requests(states=WAITING)
     if not waiting:
         return None
-    day = f"batch-{moment:%Y%m%d}-"
-    id = f"{day}{rows.count_batches(day) + 1:02d}"
+    id = new_id(rows, moment)
     # One open batch at a time, so what will be completed after it is known from the start.
     sequence = rows.guard().completed + len(waiting)
     batch = Batch(id=id, opened=moment, step="claim", size=len(waiting), sequence=sequence)
     rows.put_batch(batch)
     rows.update([replace(request, state=State.BATCHED, batch=id) for request in waiting])
     return batch
+
+
+def next_batch(rows: Transaction, moment: datetime) -> Batch | None:
+    """What is worked on next: a batch that is aside and decided, the oldest first; else a new one of all that waits."""
+    decided = next((batch for batch in rows.aside() if not batch.is_held), None)
+    return open_batch(rows, moment) if decided is None else back_in_turn(rows, decided)
+
+
+def back_in_turn(rows: Transaction, batch: Batch) -> Batch:
+    """A batch that was aside as the open one, from its beginning: other batches have changed the data since."""
+    size = len(_counted(rows, batch.id))
+    facts = {name: fact for name, fact in batch.facts.items() if name != "aside"}
+    opened = replace(batch, step="claim", size=size, sequence=rows.guard().completed + size, facts=facts)
+    rows.put_batch(opened)
+    return opened
+
+
+def aside(rows: Transaction, batch: Batch) -> Batch:
+    """A held batch out of the way of others."""
+    moved = replace(batch, step="claim", facts={**batch.facts, "aside": True})
+    rows.put_batch(moved)
+    return moved
+
+
+def again(rows: Transaction, batch: Batch, step: str, facts: dict[str, Any]) -> Batch:
+    """A batch as it is before its next attempt: at work again after ``step``, without what the last attempt found."""
+    moving = [r for r in rows.requests(batch=batch.id) if r.is_open]
+    rows.update([replace(request, state=State.BATCHED) for request in moving])
+    kept = {name: fact for name, fact in batch.facts.items() if name not in _OF_AN_ATTEMPT}
+    told = {"attempts": kept.get("attempts", 0) + 1, **facts}
+    changed = replace(batch, outcome=None, verdict=None, step=step, facts=merged(replace(batch, facts=kept), told))
+    rows.put_batch(changed)
+    return changed
+
+
+_OF_AN_ATTEMPT = frozenset(
+    {"unlearn", "evaluate", "gate", "retrain", "released", "held", "failure", "version", "outcome", "retired"}
+)
+
+
+def recounted(rows: Transaction, batch: Batch) -> Batch:
+    """A batch that requests have left, with its numbers as they are now."""
+    size = len(_counted(rows, batch.id))
+    # While a batch is open nothing else is completed, so what is completed now was so when it was opened.
+    changed = replace(batch, size=size, sequence=rows.guard().completed + size)
+    rows.put_batch(changed)
+    return changed
+
+
+def emptied(batch: Batch, moment: datetime) -> Batch:
+    """A batch in which no open request is left, closed."""
+    return replace(settled(batch, "withdrawn", None, {}, {"aside": False}), closed=moment)
+
+
+def refuse_if_begun(batch: Batch, owner: str, moment: datetime) -> None:
+    """Let a person change what is in a batch unless a run has it or its model may serve already.
+
+    Raises:
+        LeaseHeld: a run has it.
+        RequestError: it is closed, or further than its beginning without being held.
+    """
+    if batch.closed is not None:
+        raise RequestError(f"Batch {batch.id} is closed; what is forgotten stays so.")
+    if batch.is_held or batch.is_aside:
+        return
+    if batch.step != "claim":
+        raise RequestError(f"Batch {batch.id} is being worked on. Let it end first: `tru run`.")
+    refuse_if_taken(batch, owner, moment)
+
+
+def _counted(rows: Transaction, batch: str) -> list[DeletionRequest]:
+    """The requests that a batch completes, those included that it has answered with "not found"."""
+    return [r for r in rows.requests(batch=batch) if r.is_open or r.outcome == "not found"]
 
 
 def refuse_if_taken(batch: Batch, owner: str, moment: datetime) -> None:
@@ -111,7 +189,7 @@ def close(rows: Transaction, key: Key, closed: Batch) -> None:
     """
     left = [request for request in rows.requests(batch=closed.id) if request.is_open]
     outcome = closed.outcome
-    if outcome is None or outcome == "held" or (outcome == "not found") != (not left):
+    if outcome in (None, "held", "withdrawn") or (outcome == "not found") != (not left):
         raise RequestError(f"Batch {closed.id} with {len(left)} open requests cannot be closed as '{outcome}'.")
     rows.mark([mark for request in left if (mark := revocation_of(key, request)) is not None])
     end(rows, left, State.CLOSED, outcome)
@@ -134,15 +212,30 @@ def settled(
     )
 
 
+def held(rows: Transaction, batch: str) -> Batch:
+    """A batch that waits for a person.
+
+    Raises:
+        RequestError: it does not.
+    """
+    found = batch_of(rows, batch)
+    if not found.is_held:
+        raise RequestError(f"Batch {batch} is not held, so there is nothing to decide about it. See `tru status`.")
+    return found
+
+
 def taken_back(rows: Transaction, batch: str, state: State) -> Batch:
     """A held batch as it is when a person has decided: at work again, its requests in ``state``, without a verdict.
 
     Raises:
-        RequestError: the batch is not held.
+        RequestError: the batch is not held, or is aside, where its models are gone.
     """
-    found = batch_of(rows, batch)
-    if found.outcome != "held":
-        raise RequestError(f"Batch {batch} is not held, so there is nothing to decide about it. See `tru status`.")
+    found = held(rows, batch)
+    if found.is_aside:
+        raise RequestError(
+            f"{batch} stepped aside for others, and its models are gone. `tru batch accept` or `tru batch retry` lets "
+            "it run again."
+        )
     rows.update([replace(request, state=state) for request in rows.requests(batch=batch, states=[State.HELD])])
     return replace(found, outcome=None, verdict=None)
 

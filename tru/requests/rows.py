@@ -76,7 +76,10 @@ class Transaction(Protocol):
         """What the open requests demand; the same as `Deadlines.of`, counted where they lie."""
 
     def open_batch(self) -> Batch | None:
-        """The batch that is not closed."""
+        """The batch that is neither closed nor aside."""
+
+    def aside(self) -> list[Batch]:
+        """The batches that are aside, oldest first."""
 
     def last_batch(self) -> Batch | None:
         """The newest batch with an outcome."""

@@ -39,7 +39,7 @@ from tru.requests.database import (
 )
 from tru.requests.inbox import Inbox
 from tru.requests.ledger import Entry, Kind, Ledger
-from tru.requests.lifecycle import ENDED, Batch, Deadlines, DeletionRequest, RequestParams, State
+from tru.requests.lifecycle import ENDED, FULFILLED, Batch, Deadlines, DeletionRequest, RequestParams, State
 from tru.requests.rows import Guard
 from tru.requests.suppression import Mark, Suppression, load_key
 from tru.workspace import Workspace
@@ -183,6 +183,10 @@ class _SqlTransaction:
     def open_batch(self) -> Batch | None:
         return self._first(sa.select(BATCHES).where(BATCHES.c.open == 1))
 
+    def aside(self) -> list[Batch]:
+        query = sa.select(BATCHES).where(BATCHES.c.open.is_(None), BATCHES.c.closed.is_(None)).order_by(BATCHES.c.seq)
+        return [to_batch(row._asdict()) for row in self._connection.execute(query)]
+
     def last_batch(self) -> Batch | None:
         return self._first(sa.select(BATCHES).where(BATCHES.c.outcome.is_not(None)).order_by(BATCHES.c.seq.desc()))
 
@@ -296,6 +300,11 @@ class _SqlRows:
         with self.reading() as rows:
             return rows.guard().marks
 
+    def retirements(self) -> int:
+        query = sa.select(sa.func.count()).where(BATCHES.c.outcome == "retired")
+        with explained("cannot be read"), self._engine.connect() as connection:
+            return connection.execute(query).scalar_one()
+
     def known(self, digests: Collection[str]) -> set[str]:
         return {digest for some in _chunks(digests) for digest in self._digests(MARKS.c.digest.in_(some))}
 
@@ -303,7 +312,7 @@ class _SqlRows:
         return set(self._digests(MARKS.c.scope == scope))
 
     def forgotten(self) -> list[Mark]:
-        done = REQUESTS.c.outcome.in_(["unlearned", "retrained"])
+        done = REQUESTS.c.outcome.in_(FULFILLED)
         query = sa.select(MARKS).join(REQUESTS, REQUESTS.c.id == MARKS.c.request).where(done)
         with explained("cannot be read"), self._engine.connect() as connection:
             return [Mark(row.request, row.digest, row.scope) for row in connection.execute(query)]

@@ -168,6 +168,9 @@ class Lookup(Protocol):
     def version(self) -> int:
         """A number that changes with every mark made or lifted."""
 
+    def retirements(self) -> int:
+        """How many batches left nobody to recommend to."""
+
     def known(self, digests: Collection[str]) -> set[str]:
         """Those of ``digests`` that are marked."""
 
@@ -192,6 +195,10 @@ class Suppression:
     def version(self) -> int:
         """A number that changes whenever anything is suppressed or lifted."""
         return self._lookup.version()
+
+    def retirements(self) -> int:
+        """How often nobody was left to recommend to; a model from before the last time must not answer any more."""
+        return self._lookup.retirements()
 
     def is_user(self, user: str) -> bool:
         """Whether this user gets no personalised list."""
