@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -36,7 +35,15 @@ engine_log.shorten()
 
 
 class StepFailed(TruError):
-    """A step met an error nobody foresaw; the message names the place in the code, not the error's own words."""
+    """A step met an error nobody foresaw; the message names the place in the code, not the error's own words.
+
+    Attributes:
+        place: type and place of the error.
+    """
+
+    def __init__(self, message: str, place: str) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 def is_worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -77,11 +84,13 @@ def claim(workspace: str) -> str | None:
 
 
 @step
-def cut(workspace: str, batch: str) -> str:
-    """Rewrite the data set without the batch; the md5 of the new data."""
+def cut(workspace: str, batch: str) -> str | None:
+    """Rewrite the data set without the batch, or without what of it can go on; the md5 of the new data."""
     ws = Workspace.find(workspace)
-    md5 = _do("cut", lambda: night.cut(ws, batch), lambda md5: f"data is now {md5}")
+    md5 = _do("cut", lambda: night.cut(ws, batch), lambda md5: f"data is now {md5 or 'gone, nothing is left'}")
     notices.label(ws, batch)
+    for held in night.apart_from(ws, batch):
+        notices.held(held.id, held.facts["held"])
     return md5
 
 
@@ -124,9 +133,9 @@ def retrain(workspace: str, batch: str) -> Facts:
 
 
 @step
-def promote(workspace: str, batch: str) -> str:
-    """Make the candidate the champion; its version."""
-    return _do("promote", lambda: night.promote(Workspace.find(workspace), batch), lambda v: f"champion is version {v}")
+def promote(workspace: str, batch: str) -> str | None:
+    """Make the candidate the champion; its version. None where nobody is left to recommend to."""
+    return _do("promote", lambda: night.promote(Workspace.find(workspace), batch), _champion)
 
 
 @step
@@ -151,10 +160,10 @@ def erase(workspace: str) -> Facts:
 
 
 @step
-def hold(workspace: str, batch: str, reason: str | None = None) -> Facts:
-    """Keep the champion, put the batch aside for a person to look at, and call one."""
+def hold(workspace: str, batch: str, reasons: str | list[str] | None = None) -> Facts:
+    """Keep the champion, keep the batch for a person to look at, and call one."""
     ws = Workspace.find(workspace)
-    found = _do("hold", lambda: night.hold(ws, batch, reason), _words)
+    found = _do("hold", lambda: night.hold(ws, batch, reasons), _words)
     notices.held(batch, found["reasons"])
     notices.label(ws, batch)
     notices.summary(ws, batch)
@@ -191,6 +200,10 @@ def _rolled_back(ws: Workspace, version: str | None, reason: str) -> Facts:
     return {"version": found.version, "data_md5": found.tags.get("tru.data_md5")}
 
 
+def _champion(version: str | None) -> str:
+    return f"champion is version {version}" if version else "no model serves any more"
+
+
 def _erased(found: Facts) -> str:
     if not found["batches"]:
         return "nothing is due"
@@ -212,24 +225,16 @@ def _do(name: str, work: Callable[[], R], tell: Callable[[R], str]) -> R:
     except Exception as error:
         if os.environ.get("TRU_DEBUG"):
             raise
-        raise StepFailed(_where(name, error)) from None
+        raise StepFailed(_where(name, error), night.place_of(error)) from None
     _crash_if_asked(name)
     get_run_logger().info("%s: %s (%s)", name, tell(result), duration(time.monotonic() - started))
     return result
 
 
 def _where(name: str, error: Exception) -> str:
-    """Type and place of an unforeseen error.
-
-    The error's own words stay out, because a KeyError or a database error quotes the value it stumbled over, which may
-    be somebody's id, and Prefect keeps messages for good.
-    """
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}site-packages{os.sep}" not in f.filename
-    ]
-    place = f"{os.path.relpath(frames[-1].filename)}:{frames[-1].lineno}" if frames else "an unknown place"
+    """What is said of an unforeseen error: type and place; not its own words, for Prefect keeps messages for good."""
     return (
-        f"step {name!r} stopped on {type(error).__name__} at {place}. No request is lost; the next run goes on from "
+        f"step {name!r} stopped on {night.place_of(error)}. No request is lost; the next run goes on from "
         "here. To see the whole error, which may name people, run `TRU_DEBUG=1 tru run` by hand."
     )
 

@@ -98,10 +98,15 @@ def test_the_days_are_set_in_params(empty):
     assert deadlines(empty, NOW)["overdue"] == 1
 
 
-def hold(ws, **facts):
+REFUSED = {"verdict": "fail", "reasons": ["no"]}
+
+
+def hold(ws, step="retrain", **facts):
     inbox = open_inbox(ws)
     inbox.add("user", user="ann")
     batch = inbox.claim("somebody").id
+    judged = {"gate": REFUSED, "retrain": REFUSED} if step == "retrain" else {}
+    inbox.advance(batch, "somebody", step, None, **judged)
     inbox.hold(batch, "somebody", "fail", {}, **facts)
     return batch
 
@@ -113,6 +118,28 @@ def test_a_held_batch_says_why_and_what_to_do(empty):
     assert f"`tru report {batch}`" in words
     assert "`tru batch retry`" in words and "`tru batch release --reason" in words and "Leave it" in words
     assert "ann" not in words.replace("cannot", "").split()
+
+
+def test_a_batch_whose_check_failed_says_every_way_out_and_fits_a_screen(empty):
+    batch = hold(empty, "cut", held=["data after the cut: no item has the modality image any more"] * 9)
+    lines = urgent(empty)
+    words = "\n".join(lines)
+    assert "because data after the cut: no item has the modality image" in words and "5 more reasons" in words
+    for command in ("batch accept --reason", "batch retry", "batch split", "requests withdraw", "requests refuse"):
+        assert f"`tru {command}" in words, command
+    assert "tru batch release" not in words, "there is no model to release"
+    assert f"{batch} waits for a person" in words
+    assert len(lines) <= 20 and max(map(len, lines)) <= 120
+
+
+def test_of_several_held_batches_each_command_names_its_own(empty):
+    first = hold(empty, "cut", held=["why"])
+    open_inbox(empty).put_aside(first)
+    open_inbox(empty).add("user", user="bob")
+    second = open_inbox(empty).claim("somebody").id
+    open_inbox(empty).hold(second, "somebody", None, {}, held=["why not"])
+    words = "\n".join(urgent(empty))
+    assert f"`tru batch accept {first} --reason" in words and f"`tru batch retry {second}`" in words
 
 
 def test_a_held_batch_names_its_report_once_it_is_written(empty):
@@ -128,7 +155,7 @@ def test_a_held_batch_names_its_report_once_it_is_written(empty):
 def test_a_batch_that_only_lacks_approval_says_which_model_would_serve(empty, again, which):
     hold(empty, held=["a person declined it"], gate={"verdict": "fail" if again else "pass"}, retrain=again)
     words = "\n".join(urgent(empty))
-    assert f"the {which} model serves, which passed the gate" in words and "gate refused" not in words
+    assert f"The {which} model serves, which passed the gate" in words and "gate refused" not in words
 
 
 def test_a_batch_under_work_is_not_urgent(empty):

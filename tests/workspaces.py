@@ -15,6 +15,7 @@ from tru import night
 from tru.data.interactions import load_dataset, save_dataset
 from tru.data.synthetic import generate
 from tru.init import create
+from tru.night.approval import is_released
 from tru.night.run import Run
 from tru.release.versions import DataVersions
 from tru.requests.inbox import Inbox
@@ -119,7 +120,7 @@ def remains(ws: Workspace, forgotten: list[Subject]) -> list[str]:
     found = []
     for s in forgotten:
         if s.modality is not None:
-            there = bool(ds.present[s.modality][ds.items.tolist().index(s.item)])
+            there = s.modality in ds.present and bool(ds.present[s.modality][ds.items == s.item].any())
         elif s.user is not None and s.item is not None:
             there = (s.user, s.item) in pairs
         else:
@@ -148,16 +149,22 @@ def whole_night(ws: Workspace, after: Callable[[str], None] = lambda step: None)
         return None
     after("claim")
     with night.open_lease(ws, batch):
-        for step in ("cut", "check", "unlearn", "evaluate"):
-            do(step)
-        verdict = do("gate")
-        if verdict["verdict"] != "pass":
-            verdict = do("retrain")
-        if verdict["verdict"] != "pass":
-            do("hold")
-            return batch
-        do("promote")
-        do("close")
+        try:
+            for step in ("cut", "check", "unlearn", "evaluate"):
+                do(step)
+            verdict = do("gate")
+            if verdict["verdict"] != "pass":
+                verdict = do("retrain")
+            if verdict["verdict"] != "pass" and not is_released(ws, batch):
+                do("hold")
+                return batch
+            do("promote")
+            do("close")
+        except Exception as error:
+            if (reasons := night.failed(ws, batch, error)) is None:
+                raise
+            night.hold(ws, batch, reasons)
+            after("hold")
     return batch
 
 

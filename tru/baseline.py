@@ -166,6 +166,12 @@ def drop(ws: Workspace, users: Collection[str]) -> None:
         keep(ws, replace(found, users=found.users[stay], ndcg=found.ndcg[:, stay]))
 
 
+def discard(ws: Workspace) -> None:
+    """Drop the latest baseline as a whole: there is nothing left that could be compared with it."""
+    forget_rows(ws, ())
+    _file(ws).unlink(missing_ok=True)
+
+
 def work(ws: Workspace) -> Path:
     """Intermediates of a run of :mod:`tru.weekly`: a copy of the data, models; destroyed at its end."""
     return folder(ws) / "work"

@@ -19,7 +19,7 @@ from tru.workspace import Workspace
 if TYPE_CHECKING:
     from tru.release.registry import Registry
 
-Why = Literal["trained", "unlearned", "retrained", "baseline", "rollback", "released"]
+Why = Literal["trained", "unlearned", "retrained", "baseline", "rollback", "released", "retired"]
 
 LEDGER_TAG = "tru.ledger"
 DELETED_TAG = "tru.deleted_through"
@@ -55,6 +55,25 @@ def crown(ws: Workspace, version: str, why: Why, batch: str | None = None, **fac
     _finish(ws, registry, _entered(ws, registry, chosen, why, batch, facts))
 
 
+def retire(ws: Workspace, batch: str, reason: str) -> None:
+    """Let no model serve any more, for nobody is left to recommend to; may be repeated.
+
+    Args:
+        ws: the workspace.
+        batch: the batch without which nothing is left.
+        reason: of the person who has accepted that.
+    """
+    mend(ws)
+    registry = Registry(ws)
+    _finish(ws, registry, _entered(ws, registry, None, "retired", batch, {"reason": reason}))
+
+
+def is_retired(ws: Workspace) -> bool:
+    """Whether no model serves because nobody was left to recommend to, and none was trained since."""
+    last = open_ledger(ws).last("champion")
+    return last is not None and last.facts["version"] is None
+
+
 def mend(ws: Workspace) -> Entry | None:
     """Finish a change of champion that a crash interrupted.
 
@@ -67,6 +86,11 @@ def mend(ws: Workspace) -> Entry | None:
     if not entries:
         return None
     entry = entries[-1]
+    if entry.facts.get("version") is None:
+        if registry.champion() is None:
+            return None
+        _finish(ws, registry, entry)
+        return entry
     found = next((v for v in registry.list_versions() if v.version == entry.facts.get("version")), None)
     if found is not None and _deleted_through(found) < open_inbox(ws).completed_through():
         return None  # deletions were completed since; who serves now stays
@@ -85,15 +109,15 @@ def eligible(ws: Workspace) -> list[ModelVersion]:
 
 
 def _answered(ws: Workspace) -> int:
-    """How many deletions a version must respect, those included that an open batch has answered already.
+    """How many deletions a version must respect, those included that a batch not closed yet has answered already.
 
     Where the answer is "not found", nothing is suppressed any more; an older version may know the subject.
     """
     inbox = open_inbox(ws)
-    batch, completed = inbox.open_batch(), inbox.completed_through()
-    if batch is not None and any(request.outcome == "not found" for request in inbox.list(batch=batch.id)):
-        return max(batch.sequence, completed)
-    return completed
+    opened = inbox.open_batch()
+    batches = [*inbox.aside(), *([opened] if opened is not None else [])]
+    answered = [b for b in batches if any(r.outcome == "not found" for r in inbox.list(batch=b.id))]
+    return max([inbox.completed_through(), *(b.sequence for b in answered)])
 
 
 def rollback(ws: Workspace, version: str | None = None, reason: str = "") -> ModelVersion:
@@ -174,13 +198,14 @@ def checked_reason(ws: Workspace, reason: str) -> str:
 
 
 def _entered(
-    ws: Workspace, registry: Registry, chosen: ModelVersion, why: Why, batch: str | None, facts: dict[str, Any]
+    ws: Workspace, registry: Registry, chosen: ModelVersion | None, why: Why, batch: str | None, facts: dict[str, Any]
 ) -> Entry:
     """The ledger's entry of this change; the one that is there already if the change is being repeated."""
     ledger = open_ledger(ws)
+    version = chosen.version if chosen else None
     while True:
         last = ledger.last("champion")
-        if last is not None and _same(last, chosen.version, why, batch):
+        if last is not None and _same(last, version, why, batch):
             return last
         # A process that crowns at the same moment writes under the same key, and only one of the two is taken:
         # the other comes after it.
@@ -188,41 +213,48 @@ def _entered(
             "champion",
             f"champion/{last.seq if last else 0}",
             **{
-                "version": chosen.version,
+                "version": version,
                 "previous": last.facts["version"] if last else _serving(registry, chosen),
                 "why": why,
                 "batch": batch,
-                "data_md5": chosen.tags.get("tru.data_md5"),
-                "deleted_through": _deleted_through(chosen),
+                "data_md5": chosen.tags.get("tru.data_md5") if chosen else None,
+                "deleted_through": _deleted_through(chosen) if chosen else None,
                 **facts,
             },
         )
-        if _same(entry, chosen.version, why, batch):
+        if _same(entry, version, why, batch):
             return entry
 
 
 def _finish(ws: Workspace, registry: Registry, entry: Entry) -> None:
     """Do what the entry says; if a later one came meanwhile, do that: the alias ends where the ledger ends."""
     while True:
-        version = str(entry.facts["version"])
-        if entry.facts["why"] in _CANDIDATES:
-            registry.set_alias(CHALLENGER, version)
-        registry.set_alias(CHAMPION, version)
-        registry.tag(version, {LEDGER_TAG: entry.digest})
+        if entry.facts["version"] is None:
+            registry.drop_alias(CHALLENGER)
+            registry.drop_alias(CHAMPION)
+        else:
+            _serve(registry, str(entry.facts["version"]), entry)
         last = open_ledger(ws).last("champion")
         if last is None or last.seq <= entry.seq:
             return
         entry = last
 
 
-def _same(entry: Entry, version: str, why: str, batch: str | None) -> bool:
+def _serve(registry: Registry, version: str, entry: Entry) -> None:
+    if entry.facts["why"] in _CANDIDATES:
+        registry.set_alias(CHALLENGER, version)
+    registry.set_alias(CHAMPION, version)
+    registry.tag(version, {LEDGER_TAG: entry.digest})
+
+
+def _same(entry: Entry, version: str | None, why: str, batch: str | None) -> bool:
     return (entry.facts["version"], entry.facts["why"], entry.facts["batch"]) == (version, why, batch)
 
 
-def _serving(registry: Registry, chosen: ModelVersion) -> str | None:
+def _serving(registry: Registry, chosen: ModelVersion | None) -> str | None:
     """The champion of a workspace that is older than the ledger."""
     champion = registry.champion()
-    return None if champion is None or champion.version == chosen.version else champion.version
+    return None if champion is None or (chosen and champion.version == chosen.version) else champion.version
 
 
 def _target(ws: Workspace, registry: Registry, version: str | None) -> ModelVersion:

@@ -16,6 +16,7 @@ from tru import baseline, services
 from tru.erasure.pending import waiting
 from tru.erasure.places import pending
 from tru.errors import DataError, ModelError, ReleaseError
+from tru.held import ways_out
 from tru.release import registry_reader
 from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import WAITING, Batch
@@ -126,12 +127,11 @@ def read(ws: Workspace, now: datetime | None = None) -> dict[str, Any]:
 def urgent(ws: Workspace, now: datetime | None = None, serving: Champion | None = None) -> list[str]:
     """What a person must do, in lines, the most urgent first; empty if nothing."""
     now, serving = now or datetime.now(UTC), serving or champion(ws)
-    lines = deadline_words(deadlines(ws, now))
-    batch = open_inbox(ws).open_batch()
-    opened = _open_batch(batch, now)
-    if batch is not None and batch.outcome == "held":
-        lines += _ways_out(ws, batch)
-    elif opened is not None and opened["state"] == "interrupted":
+    inbox = open_inbox(ws)
+    lines, held, opened = deadline_words(deadlines(ws, now)), inbox.held(), _open_batch(inbox.open_batch(), now)
+    for batch in held:
+        lines += ways_out(ws, batch, is_named=len(held) > 1)
+    if opened is not None and opened["state"] == "interrupted":
         lines += _way_on(opened)
     if serving.problem:
         lines.append(f"NO CHAMPION: {serving.problem}")
@@ -239,31 +239,6 @@ def recommendation(ws: Workspace, user: str, k: int) -> dict[str, Any]:
     return {"items": list(found.items), "model_version": serving.version, "suppressed": found.suppressed}
 
 
-def held_reasons(batch: Batch) -> list[str]:
-    """Why a batch is held, in words, as the steps recorded it."""
-    verdict = batch.facts.get("retrain") or batch.facts.get("gate") or {}
-    return [str(reason) for reason in batch.facts.get("held") or verdict.get("reasons", ())]
-
-
-def _ways_out(ws: Workspace, held: Batch) -> list[str]:
-    report = ws.state / "reports" / f"{held.id}.html"
-    where = str(report) if report.exists() else f"`tru report {held.id}` writes it"
-    return [
-        f"HELD: {held.id} waits for a person. The champion serves on; the subjects stay suppressed; no batch follows.",
-        *_because(held_reasons(held)),
-        f"  The report: {where}. Then one of three:",
-        "  1. Mend the cause (params.yaml), then `tru batch retry` and `tru run`: unlearned and judged anew.",
-        *_release_words(held),
-        "  3. Leave it: nothing is lost, but the days run, and new requests wait behind it.",
-    ]
-
-
-def _because(reasons: list[str]) -> list[str]:
-    more = len(reasons) - _REASONS
-    lines = [f"  {shorten(f'because {reason}', _WIDTH, placeholder=' …')}" for reason in reasons[:_REASONS]]
-    return [*lines, f"  and {more} more reasons, see the report"] if more > 0 else lines
-
-
 def _way_on(opened: Mapping[str, Any]) -> list[str]:
     return [
         f"INTERRUPTED: {opened['id']} stopped after the step {opened['step']} ({_minute(opened['since'])}), and no run",
@@ -277,7 +252,7 @@ def _open_batch(batch: Batch | None, now: datetime) -> dict[str, Any] | None:
         return None
     alive = batch.owner is not None and batch.lease_until is not None and batch.lease_until > now
     at_work = alive and not is_dead(str(batch.owner))
-    state = "held" if batch.outcome == "held" else "working" if at_work else "interrupted"
+    state = "held" if batch.is_held else "working" if at_work else "interrupted"
     since = batch.facts.get("times", {}).get(batch.step) or batch.opened.isoformat(timespec="seconds")
     return {"id": batch.id, "state": state, "step": batch.step, "since": since}
 
@@ -298,22 +273,6 @@ def _last_batch(inbox: Inbox) -> dict[str, Any] | None:
 
 def _minute(moment: str) -> str:
     return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC"
-
-
-def _release_words(held: Batch) -> list[str]:
-    """Which model `tru batch release` would let serve, and what the person answers for."""
-    command = '  2. `tru batch release --reason "..."`:'
-    again = held.facts.get("retrain")
-    if (again or held.facts.get("gate") or {}).get("verdict") == "pass":
-        which = "retrained" if again else "unlearned"
-        return [
-            f"{command} the {which} model serves, which passed the gate and was not approved.",
-            "     A failed exact check cannot be overridden.",
-        ]
-    return [
-        f"{command} the retrained model serves although the gate refused it. Retraining",
-        "     forgets exactly; what you answer for is its quality. A failed exact check cannot be overridden.",
-    ]
 
 
 def _baseline(ws: Workspace, now: datetime) -> dict[str, Any] | None:

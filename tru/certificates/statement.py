@@ -69,7 +69,7 @@ class _Times(_Strict):
 
 class _Data(_Strict):
     before: Annotated[str, _of_form(r"[0-9a-f]{32}(\.dir)?")]
-    after: Annotated[str, _of_form(r"[0-9a-f]{32}(\.dir)?")]
+    after: Annotated[str, _of_form(r"[0-9a-f]{32}(\.dir)?")] | None = None
 
 
 class _Model(_Strict):
@@ -79,7 +79,7 @@ class _Model(_Strict):
 
 class _Models(_Strict):
     before: _Model
-    after: _Model
+    after: _Model | None = None
 
 
 class _Code(_Strict):
@@ -156,8 +156,9 @@ class Facts:
         regime: what kind of thing was to be forgotten.
         batch: the batch that it was part of.
         times: moment by name (see ``MOMENTS``), ISO 8601 in UTC; ``received``, ``promoted`` and ``erased`` at least.
-        data: DVC's md5 of the data ``before`` and ``after`` the cut.
-        models: version and digest of the champion ``before`` and ``after``.
+        data: DVC's md5 of the data ``before`` and ``after`` the cut; no ``after`` where nothing was left.
+        models: version and digest of the champion ``before`` and ``after``; no ``after`` where no model serves, as
+            nobody was left to recommend to.
         code: version of ``tru``, and the workspace's git ``commit``.
         params: digest of the settings.
         method: what made the new model.
@@ -201,6 +202,11 @@ class Facts:
         for name, value in json.loads(checked.model_dump_json(exclude_defaults=True)).items():
             object.__setattr__(self, name, value)
 
+    @property
+    def is_retired(self) -> bool:
+        """Whether nobody was left to recommend to, so that no model serves."""
+        return "after" not in self.models
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return asdict(self)
@@ -208,10 +214,12 @@ class Facts:
 
 def statement(facts: Facts) -> bytes:
     """The statement as it is signed: JSON, the one way of writing it."""
-    models, data = facts.models, facts.data
+    # What there is afterwards; where nothing is left, what there was.
+    when, note = ("before", ", destroyed") if facts.is_retired else ("after", "")
+    model, data = facts.models[when], facts.data[when]
     made = [
-        {"name": f"model version {models['after']['version']}", "digest": {"sha256": models["after"]["digest"]}},
-        {"name": "data.dvc", "digest": {"md5": data["after"].removesuffix(".dir")}},
+        {"name": f"model version {model['version']}{note}", "digest": {"sha256": model["digest"]}},
+        {"name": f"data.dvc{note}", "digest": {"md5": data.removesuffix(".dir")}},
     ]
     return canonical({"_type": STATEMENT, "subject": made, "predicateType": PREDICATE, "predicate": facts.to_dict()})
 

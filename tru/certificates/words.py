@@ -61,7 +61,9 @@ def clock(text: str) -> str:
 
 
 def made_by(facts: Facts) -> str:
-    """How the new model was made."""
+    """How the new model was made; how it came about that there is none, where nobody was left to recommend to."""
+    if facts.is_retired:
+        return "no model at all, because nobody was left to recommend to"
     if facts.method == "retrain":
         why = "because the unlearned one had been refused" if facts.fallback else "as it is set up here"
         return f"trained from scratch on the remaining data, {why}"
@@ -78,7 +80,7 @@ def steps(facts: Facts) -> list[tuple[str, str]]:
         "cut": "Removed from the data",
         "unlearned": "New model trained" if is_retrained else "Model made to forget",
         "gated": "Tested",
-        "promoted": "New model serves",
+        "promoted": "Model withdrawn" if facts.is_retired else "New model serves",
         "erased": "Old copies destroyed",
         "certified": "Certificate signed",
     }
@@ -87,6 +89,13 @@ def steps(facts: Facts) -> list[tuple[str, str]]:
 
 def summary(facts: Facts) -> str:
     """The certificate in one paragraph."""
+    if facts.is_retired:
+        return (
+            f"The request asked to forget {ASKED[facts.regime]}. It was one of those without which nothing was left to "
+            "recommend from: the data were removed as a whole, and the model that served was withdrawn without a "
+            f"successor, as a person had decided. Data, models and copies within reach were destroyed by "
+            f"{day(facts.times['erased'])}; {searched(facts)}"
+        )
     return (
         f"The request asked to forget {ASKED[facts.regime]}. This was removed from the data, and the model that served "
         f"was replaced by one {made_by(facts)}. {_judged(facts)} Older data, models and copies within reach were "
@@ -120,6 +129,10 @@ def _several(count: int, what: str) -> str:
 
 def tested(facts: Facts) -> list[str]:
     """How the tests were made."""
+    if facts.is_retired:
+        reason = facts.verdict.get("released")
+        why = [f"The person's reason: {reason}"] if reason else []
+        return ["No new model was made, so there was none to test: no model serves.", *why]
     found = [
         f"The tests were made on all requests of batch {facts.batch} together, not on this one alone.",
         _MODES.get(facts.verdict["mode"], f"Mode of the tests: {facts.verdict['mode']}."),
@@ -144,16 +157,19 @@ def meanings(names: Sequence[str]) -> list[str]:
     return [*found, _RIGHT] if _FORGETTING & set(names) else found
 
 
+def _unproven(facts: Facts) -> str:
+    if facts.is_retired:
+        return "No model is left; what older copies hold is another matter."
+    if facts.method == "retrain":
+        return "The new model never saw what was to be forgotten; what older copies hold is another matter."
+    return "The method is approximate, and the tests see only what they look for."
+
+
 def limits(facts: Facts) -> list[str]:
     """What nobody may read into it."""
-    approximate = (
-        "The new model never saw what was to be forgotten; what older copies hold is another matter."
-        if facts.method == "retrain"
-        else "The method is approximate, and the tests see only what they look for."
-    )
     revoked = "What layers may have kept of the revoked content: its features are gone, no test looks further."
     return [
-        f"That forgetting is proven. {approximate}",
+        f"That forgetting is proven. {_unproven(facts)}",
         *([revoked] if facts.regime == "modality" else []),
         "That nothing is left anywhere. Only the stores listed here were searched.",
         "Who asked. They are in here as a keyed hash alone, which says nothing without the operator's key.",
@@ -163,18 +179,18 @@ def limits(facts: Facts) -> list[str]:
 
 def fingerprints(facts: Facts, keyid: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """What ties the certificate to data, models and code: the short ones and the long ones."""
-    before, after, commit = facts.models["before"], facts.models["after"], facts.code.get("commit")
+    before, after, commit = facts.models["before"], facts.models.get("after"), facts.code.get("commit")
     short = [
         ("Request", facts.request),
         ("Batch", facts.batch),
         ("Data md5, old", facts.data["before"]),
-        ("Data md5, new", facts.data["after"]),
+        ("Data md5, new", facts.data.get("after", "none")),
         ("Made by", f"tru {facts.code['tru']}" + (f", commit {commit[:12]}" if commit else "")),
     ]
     long = [
         ("Keyed hash", facts.subject),
         (f"Model {before['version']}, old", before["digest"]),
-        (f"Model {after['version']}, new", after["digest"]),
+        *([(f"Model {after['version']}, new", after["digest"])] if after else []),
         ("Settings", facts.params),
         ("Signing key", keyid),
     ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tru.cli.app import App
 from tru.cli.options import WorkspaceOption, open_workspace
+from tru.requests.lifecycle import Regime
 
 app = App(help="What a person decides about a held batch.", no_args_is_help=True)
 
@@ -17,20 +18,66 @@ def _batch() -> None:
     """What a person decides about a held batch."""
 
 
+Batch = Annotated[
+    str | None, typer.Argument(metavar="[BATCH]", help="Which; not needed where only one is held.", show_default=False)
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; the ledger keeps it for good. Name nobody.")]
+NEXT = "Next: `tru run`, or wait for the night."
+
+
 @app.command()
-def retry(workspace: WorkspaceOption = None) -> None:
-    """Let the held batch run again, from unlearning on, with the settings as they are now."""
+def accept(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = None) -> None:
+    """Finish a held batch as it is: what was cut is right, however little it leaves.
+
+    The next run goes on with it. If the unlearned model cannot be made or judged, a retrained one serves, and
+    statistics that it fails, or that cannot be had, are what you answer for. A failed exact check cannot be overridden.
+    """
+    from tru.champion import checked_reason
+    from tru.night import accept as decide
+
+    ws = open_workspace(workspace)
+    found = decide(ws, checked_reason(ws, reason), batch)
+    if "version" in found:
+        typer.echo(
+            f"{found['batch']}: accepted; version {found['version']} (the {found['outcome']} model) is champion."
+        )
+    else:
+        typer.echo(f"{found['batch']} is accepted as it is. {NEXT}")
+
+
+@app.command()
+def retry(batch: Batch = None, workspace: WorkspaceOption = None) -> None:
+    """Let a held batch run again from the step that failed, with data and settings as they are now.
+
+    After a failed cut or check the cut is taken back, so that other data can be imported before the next run.
+    """
     from tru.night import retry as again
 
-    typer.echo(f"{again(open_workspace(workspace))} is no longer held. Next: `tru run`, or wait for the night.")
+    typer.echo(f"{again(open_workspace(workspace), batch)} is no longer held. {NEXT}")
 
 
 @app.command()
-def release(
-    reason: Annotated[str, typer.Option("--reason", help="Why; the ledger keeps it for good. Name nobody.")],
+def split(
+    batch: Batch = None,
+    regime: Annotated[Regime | None, typer.Option("--regime", help="What goes back: this kind of requests.")] = None,
+    request: Annotated[
+        list[str] | None, typer.Option("--request", metavar="ID", help="What goes back: this one; may be repeated.")
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Promote the model of the held batch although the gate refused it, or an approval is missing.
+    """Send a part of a held batch back to the queue; what stays is tried anew, alone.
+
+    Without --regime or --request the newer half goes back. It comes in the next batch after this one.
+    """
+    from tru.night import split as part
+
+    found = part(open_workspace(workspace), batch, regime=regime, ids=request or [])
+    typer.echo(f"{found['batch']}: {found['stay']} requests stay, {found['back']} are back in the queue. {NEXT}")
+
+
+@app.command()
+def release(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = None) -> None:
+    """Promote the model of a held batch although the gate refused it, or an approval is missing.
 
     Where the gate refused both models it is the retrained one: retraining forgets exactly, so nobody comes back with
     it, and what is decided is that its quality will do. Where a model passed and only the approval is missing, it is
@@ -40,5 +87,9 @@ def release(
     from tru.night import release as promote
 
     ws = open_workspace(workspace)
-    found = promote(ws, checked_reason(ws, reason))
-    typer.echo(f"{found['batch']}: released; version {found['version']} (the {found['outcome']} model) is champion.")
+    found = promote(ws, checked_reason(ws, reason), batch)
+    typer.echo(f"{found['batch']}: released; {_serves(found)}")
+
+
+def _serves(found: dict[str, Any]) -> str:
+    return f"version {found['version']} (the {found['outcome']} model) is champion."

@@ -70,14 +70,14 @@ def _store(ws: Workspace, ds: Dataset, how: str, json: bool) -> None:
     """Write the data set without those who were forgotten, and give it a version that the ledger knows.
 
     Raises:
-        RequestError: a batch of deletions is open; replacing the data now would undo its cut.
+        RequestError: a batch of deletions is begun; replacing the data now would undo its cut.
         DataError: nothing to train on is left without those who were forgotten.
     """
     from tru.data.interactions import save_dataset
 
     inbox = _inbox(ws)
-    if inbox is not None and inbox.open_batch() is not None:
-        raise RequestError("a batch of deletions is open; its cut would be undone. Finish it first: `tru run`.")
+    if inbox is not None:
+        _refuse_meanwhile(ws, inbox)
     kept, subjects = (ds, 0) if inbox is None else _without_forgotten(inbox, ds)
     left_out = {"rows": _rows(ds) - _rows(kept), "subjects": subjects}
     before = _md5(ws)
@@ -90,6 +90,24 @@ def _store(ws: Workspace, ds: Dataset, how: str, json: bool) -> None:
     if inbox is not None and after is not None:
         _enter(ws, before, after, how=how, left_out=left_out if subjects else None)
     _report(kept, after, json, left_out)
+
+
+def _refuse_meanwhile(ws: Workspace, inbox: Inbox) -> None:
+    """Replace no data that somebody has been cut out of and who is not forgotten yet.
+
+    Raises:
+        RequestError: a batch of deletions is open and begun; the message says what gets out of it.
+    """
+    opened = inbox.open_batch()
+    is_begun = opened is not None and (opened.is_held or opened.step != "claim" or opened.owner is not None)
+    if not is_begun and not any(ws.batches.glob("*/notes.json")):
+        return
+    if opened is not None and opened.is_held:
+        raise RequestError(
+            f"{opened.id} is held, and its cut would be undone. `tru batch retry` takes the cut back if a check of the "
+            "data failed; then import, then `tru run`. `tru status` says what else can be decided."
+        )
+    raise RequestError("a batch of deletions is open; its cut would be undone. Finish it first: `tru run`.")
 
 
 def _without_forgotten(inbox: Inbox, ds: Dataset) -> tuple[Dataset, int]:

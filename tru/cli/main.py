@@ -92,6 +92,10 @@ def run_nightly(workspace: WorkspaceOption = None) -> None:
         typer.echo(f"Erased and certified: {', '.join(found['erased'])}. See `tru certificate list`.")
 
 
+def _serving(version: str | None) -> str:
+    return f"version {version} is champion." if version else "nobody is left to recommend to, so no model serves."
+
+
 @app.command()
 def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Say what a person must do, who serves, what waits, and how the last batch ended."""

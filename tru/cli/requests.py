@@ -118,9 +118,34 @@ def show(ids: RequestIds, workspace: WorkspaceOption = None, json: JsonOption = 
 
 @app.command()
 def withdraw(ids: RequestIds, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
-    """Take back requests that no batch has taken up, all or none; their subjects are no longer suppressed."""
-    days = _days(workspace)
-    _show(_inbox(workspace).withdraw_all(ids), days, json)
+    """Take back requests that wait, or whose batch is held, all or none; their subjects are no longer suppressed."""
+    days, inbox = _days(workspace), _inbox(workspace)
+    if all(request.batch is None or not request.is_open for request in inbox.get_all(ids)):
+        _show(inbox.withdraw_all(ids), days, json)
+        return
+    from tru.night import withdraw as take_out  # their batch may have been cut; what puts data back loads slowly
+
+    _show(take_out(open_workspace(workspace), ids), days, json)
+
+
+@app.command()
+def refuse(
+    ids: RequestIds,
+    reason: Annotated[str, typer.Option("--reason", help="Why; the ledger keeps it for good. Name nobody.")],
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """End requests that wait, or whose batch is held, as refused, all or none; their subjects must be told why."""
+    from tru.champion import checked_reason
+    from tru.night import refuse as end
+
+    ws, days = open_workspace(workspace), _days(workspace)
+    _show(end(ws, ids, checked_reason(ws, reason)), days, json)
+    if not json:
+        typer.echo(
+            "Tell the subject why, within a month of the request, and that they may complain to a supervisory "
+            "authority or go to court (Art. 12(4) GDPR)."
+        )
 
 
 def _subjects(users: Sequence[str], items: Sequence[str], modalities: Sequence[str]) -> list[Subject]:

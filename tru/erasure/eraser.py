@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tru import baseline, certificates, locks
+from tru.champion import is_retired
 from tru.erasure.pending import Pending, drop, waiting
 from tru.erasure.places import folder
 from tru.errors import ErasureError, ReleaseError
@@ -84,11 +85,8 @@ def plan(ws: Workspace, now: datetime | None = None) -> Plan:
     found = waiting(ws)
     if not found:
         return Plan([], _erased_through(ws), _numbers(registry_reader.versions(ws)), [], [*ALWAYS_OUT_OF_REACH])
-    from tru.release.data_purge import DataPurge
-    from tru.release.model_purge import ModelPurge
-
     mark, stay = _kept(ws, found, now or datetime.now(UTC))
-    models, data = ModelPurge(ws), DataPurge(ws, alone=load_settings(ws).erasure.alone)
+    models, data = _purges(ws)
     destroy = [*models.plan(mark, _numbers(stay)), *data.plan(_data(stay))]
     unreachable = [*models.unreachable(), *data.unreachable(), *ALWAYS_OUT_OF_REACH]
     return Plan([p.batch for p in found], mark, _numbers(stay), destroy, unreachable)
@@ -162,11 +160,9 @@ def _destroy(
 ) -> list[str]:
     """All that is old, in the order that cannot lose what is needed; counts are kept as it goes."""
     from tru.erasure.local import purge_local
-    from tru.release.data_purge import DataPurge
-    from tru.release.model_purge import ModelPurge
 
     _refuse_to_lose(ws, stay)
-    models, data = ModelPurge(ws), DataPurge(ws, alone=load_settings(ws).erasure.alone)
+    models, data = _purges(ws)
     say("committing and pushing the present data")
     data.preserve()
     say("destroying old models")
@@ -177,6 +173,14 @@ def _destroy(
     _count(ws, purge_local(ws, traces))
     _count(ws, [_removed(place) for place in exports])
     return [*models.unreachable(), *data.unreachable(), *ALWAYS_OUT_OF_REACH]
+
+
+def _purges(ws: Workspace) -> tuple[ModelPurge, DataPurge]:
+    from tru.release.data_purge import DataPurge
+    from tru.release.model_purge import ModelPurge
+
+    retired = is_retired(ws)
+    return ModelPurge(ws, retired=retired), DataPurge(ws, alone=load_settings(ws).erasure.alone, retired=retired)
 
 
 def _refuse_to_lose(ws: Workspace, stay: Sequence[ModelVersion]) -> None:

@@ -110,7 +110,8 @@ def is_current(ws: Workspace) -> bool:
         known = notes["data_md5"], notes["deleted_through"]
     except (OSError, ValueError, LookupError, TypeError):
         return False
-    return bool(known == (DataVersions(ws).md5(), open_inbox(ws).completed_through()))
+    versions = DataVersions(ws)
+    return versions.has_data and bool(known == (versions.md5(), open_inbox(ws).completed_through()))
 
 
 def _temporary(ws: Workspace, needles: Needles) -> tuple[int, int]:

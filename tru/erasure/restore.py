@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from tru import certificates
+from tru.champion import is_retired
 from tru.data.forget import ForgetSet, Pair
 from tru.data.interactions import Dataset, load_dataset
 from tru.data.prepare import Prepared
 from tru.errors import CertificateError
 from tru.models.trained import TrainedModel
 from tru.release.registry import Registry
+from tru.release.versions import DataVersions
 from tru.requests.lifecycle import Regime, Subject
 from tru.requests.store import open_inbox, open_ledger, open_suppression
 from tru.requests.suppression import Key, load_key
@@ -40,7 +42,7 @@ def reapply(ws: Workspace, folder: Path | None = None) -> dict[str, Any]:
         CertificateError: a file in ``folder`` does not verify.
     """
     certified = _certified(ws, folder) if folder else frozenset()
-    known = {"data": _Names.of_data(load_dataset(ws.data))}
+    known = {"data": _Names.of_data(load_dataset(ws.data))} if _has_data(ws) else {}
     champion = Registry(ws).champion()
     if champion is not None:
         known["champion"] = _Names.of_model(TrainedModel.load(Registry(ws).model_dir(champion.version)).data)
@@ -54,6 +56,11 @@ def reapply(ws: Workspace, folder: Path | None = None) -> dict[str, Any]:
     if subjects:
         open_ledger(ws).append("restore", _key(subjects, ws), **said)
     return said
+
+
+def _has_data(ws: Workspace) -> bool:
+    """Whether there should be any: not where nobody was left to recommend to, and nothing was imported since."""
+    return DataVersions(ws).has_data or not is_retired(ws)
 
 
 @dataclass(frozen=True, repr=False)

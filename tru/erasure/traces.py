@@ -49,13 +49,13 @@ class Traces:
         return f"Traces({self.subjects.size} subjects, {len(self.vectors)} vectors, {len(self.rows)} rows)"
 
     @classmethod
-    def of(cls, subjects: ForgetSet, before: Dataset, after: Dataset, original: TrainedModel | None) -> Traces:
+    def of(cls, subjects: ForgetSet, before: Dataset, after: Dataset | None, original: TrainedModel | None) -> Traces:
         """The traces of a batch.
 
         Args:
             subjects: the batch.
             before: the data set that still holds it.
-            after: the data set without it.
+            after: the data set without it; None if nothing was left of it.
             original: the champion that knew it; None if there was none.
         """
         tables = [_features(before, after, subjects, modality) for modality in before.modalities]
@@ -141,10 +141,12 @@ Table = tuple[np.ndarray, np.ndarray]
 """Rows that went, rows that stay; both (n, d)."""
 
 
-def _features(before: Dataset, after: Dataset, subjects: ForgetSet, modality: str) -> Table:
+def _features(before: Dataset, after: Dataset | None, subjects: ForgetSet, modality: str) -> Table:
     """The raw feature rows of one modality."""
     gone = _gone(before.items, subjects.items | _revoked(subjects, modality))
-    return before.features[modality][gone], after.features[modality]
+    whole = before.features[modality]
+    # Nothing stays of a modality that no item has any more, or where nothing stays at all.
+    return whole[gone], whole[:0] if after is None else after.features.get(modality, whole[:0])
 
 
 def _of_model(model: TrainedModel, subjects: ForgetSet) -> list[Table]:

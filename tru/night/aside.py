@@ -29,7 +29,8 @@ def keep_for_erasure(run: Run) -> None:
     if run.id in pending(run.ws) or not is_whole or run.forget.is_empty:
         return
     key = load_key(run.ws, create=False)
-    traces = Traces.of(run.forget, load_dataset(run.before), load_dataset(run.ws.data), run.champion)
+    after = None if run.is_retired else load_dataset(run.ws.data)
+    traces = Traces.of(run.forget, load_dataset(run.before), after, run.champion)
     promoted = run.facts.get("times", {}).get("promote")
     set_aside(
         run.ws,
@@ -65,11 +66,7 @@ def _about(run: Run) -> dict[str, Any]:
     return {
         "batch": run.id,
         "times": {moment: times[step] for moment, step in steps.items() if step in times},
-        "data": {"before": facts["data_md5_before"], "after": facts["data_md5_after"]},
-        "models": {
-            "before": _model(run, str(run.notes["champion"])),
-            "after": _model(run, str(facts["version"])),
-        },
+        **_before_and_after(run),
         "code": {"tru": tru.__version__, "commit": DataVersions(run.ws).git_commit()},
         "params": digest(load_settings(run.ws)),
         "method": "retrain" if facts["retrain"] else facts["unlearn"]["method"],
@@ -77,6 +74,15 @@ def _about(run: Run) -> dict[str, Any]:
         "verdict": verdict,
         "table": judged.get("table", []),
     }
+
+
+def _before_and_after(run: Run) -> dict[str, dict[str, Any]]:
+    """Versions of data and model; where nothing was left there is none afterwards."""
+    facts = run.facts
+    data, models = {"before": facts["data_md5_before"]}, {"before": _model(run, str(run.notes["champion"]))}
+    if not run.is_retired:
+        data["after"], models["after"] = facts["data_md5_after"], _model(run, str(facts["version"]))
+    return {"data": data, "models": models}
 
 
 def _model(run: Run, version: str) -> dict[str, str]:

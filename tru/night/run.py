@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,6 +24,7 @@ from tru.evaluation.report import Comparison, compare
 from tru.evaluation.verdict import SAME_MODEL
 from tru.models.trained import TrainedModel, fingerprint
 from tru.night.judgement import Plan, plan
+from tru.night.undo import NOTES
 from tru.release.registry import Registry
 from tru.release.registry_reader import ModelVersion
 from tru.report import render
@@ -80,7 +81,7 @@ class Run:
 
     def keep_before(self, md5: str) -> None:
         """Set the data before the cut and the known subjects aside, once; notes.json says that all of it is there."""
-        if (self.folder / "notes.json").exists():
+        if (self.folder / NOTES).exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         clear(self.before)
@@ -93,16 +94,25 @@ class Run:
             found.append(known(asked, data))
         union(found).save(self.folder / "forget.json")
         notes = {"data_md5": md5, "started": time.time(), "champion": champion.version if champion else None}
-        write_json(self.folder / "notes.json", notes)
+        write_json(self.folder / NOTES, notes)
+
+    def set_apart(self, ids: Sequence[str], reasons: Sequence[str]) -> None:
+        """Leave some requests to a person, in a batch of their own; the others go on."""
+        self.inbox.set_apart(self.id, self.owner, ids, reasons)
+        self.batch = self.inbox.batch(self.id)
+
+    def take_in(self) -> None:
+        """Take every other open request in as well."""
+        self.batch = self.inbox.take_in(self.id, self.owner)
 
     def start_from(self, champion: ModelVersion | None) -> None:
         """Unlearn from this version instead: the champion may have changed while the batch was held."""
-        write_json(self.folder / "notes.json", {**self.notes, "champion": champion.version if champion else None})
+        write_json(self.folder / NOTES, {**self.notes, "champion": champion.version if champion else None})
 
     @cached_property
     def notes(self) -> dict[str, Any]:
         """What :meth:`keep_before` wrote down."""
-        return dict(json.loads((self.folder / "notes.json").read_text()))
+        return dict(json.loads((self.folder / NOTES).read_text()))
 
     @cached_property
     def forget(self) -> ForgetSet:
@@ -111,8 +121,9 @@ class Run:
 
     @property
     def key(self) -> str:
-        """What the batch's MLflow runs are found by again; a retry with other settings logs new ones."""
-        return f"{self.id}/{digest(load_settings(self.ws))}"
+        """What the batch's MLflow runs are found by again; another attempt, or other settings, log new ones."""
+        attempts = self.facts.get("attempts")
+        return f"{self.id}/{f'{attempts}/' if attempts else ''}{digest(load_settings(self.ws))}"
 
     @property
     def not_found(self) -> int:
@@ -139,6 +150,21 @@ class Run:
         # A batch that is retried still has the plan of its first attempt; it is planned anew.
         recorded = self.facts["evaluate"].get("plan") if self.is_done("evaluate") else None
         return Plan(**recorded) if recorded else plan(self.ws, self.champion, self.forget, load_settings(self.ws))
+
+    @property
+    def accepted(self) -> str | None:
+        """Why a person has decided that the batch is right as it is, if one has (`tru batch accept`)."""
+        return self.facts.get("accepted")
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether nothing is left without the batch, so that no model is to serve any more."""
+        return self.is_done("cut") and self.facts["data_md5_after"] is None
+
+    @property
+    def needs_a_model(self) -> bool:
+        """Whether a new model is to be made: not if there is nothing to forget, or nothing to learn from."""
+        return not (self.forget.is_empty or self.is_retired)
 
     @property
     def candidate(self) -> TrainedModel | None:
@@ -259,7 +285,7 @@ def short(words: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
 def seconds(facts: dict[str, Any]) -> dict[str, float]:
     """``unlearn``, ``retrain`` (one baseline, the median) and ``total`` since the claim; 0 for what did not happen."""
     return {
-        "unlearn": facts["unlearn"]["seconds"] or 0.0,
-        "retrain": facts["evaluate"]["seconds"].get("retrain") or 0.0,
-        "total": round(time.time() - facts["started"], 3),
+        "unlearn": (facts.get("unlearn") or {}).get("seconds") or 0.0,
+        "retrain": ((facts.get("evaluate") or {}).get("seconds") or {}).get("retrain") or 0.0,
+        "total": round(time.time() - facts["started"], 3) if "started" in facts else 0.0,
     }

@@ -7,103 +7,57 @@ inbox and in the batch's folder, destroyed when the batch closes; results hold i
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
-from tru import locks
-from tru.baseline import forget_rows, latest
-from tru.champion import crown
-from tru.data.checks import check_cut, check_raw
+from tru.baseline import discard, forget_rows, latest
+from tru.champion import crown, retire
+from tru.data.checks import CheckReport, check_cut, check_raw
 from tru.data.forget import ForgetSet
 from tru.data.forget import cut as cut_dataset
 from tru.data.interactions import load_dataset, save_dataset
-from tru.errors import DataError, ModelError, RequestError, UnlearningError
+from tru.errors import DataError, ModelError, NothingLeft, UnlearningError
 from tru.evaluation.report import nested
+from tru.night.arrangement import arrange
 from tru.night.aside import keep_for_erasure
 from tru.night.judgement import baseline_ndcg, drift, drifted, in_full, refused, window
 from tru.night.run import Run, best_effort, enter, seconds, short
+from tru.night.undo import enter_data, take_back
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.report import write as write_report
-from tru.requests.lifecycle import WAITING, State
-from tru.requests.owner import this_owner
-from tru.requests.store import open_inbox
+from tru.requests.lifecycle import State
 from tru.settings import load_settings
 from tru.stages import clear, flat
 from tru.unlearning.base import make
 from tru.workspace import Workspace
 
-LEASE_SECONDS = 120.0
 NOTHING = "nothing to forget: none of the batch's subjects is in the data"
+RETIRED = "nothing is left to learn from, so no model serves any more, as a person has accepted"
 
 
-def claim(ws: Workspace) -> str | None:
-    """Take over the open batch, or open one from everything queued.
-
-    Returns:
-        The batch's id, or None if nothing is due.
-
-    Raises:
-        LeaseHeld: another run is at it.
-        Busy: an erasure or a rollback is at work.
-        ModelError: requests are waiting and there is no champion yet.
-    """
-    inbox = open_inbox(ws)
-    if inbox.open_batch() is None and not any(inbox.counts()[state] for state in WAITING):
-        return None
-    if Registry(ws).champion() is None:  # asked before a batch is opened, which would be in the way of `tru train`
-        raise ModelError("there is no champion to make forget anything. Train one first: `tru train`.")
-    with locks.serving(ws):  # the batch must not open under the hands of an erasure or a rollback
-        batch = inbox.claim(this_owner(), LEASE_SECONDS)
-    return batch.id if batch else None
-
-
-@contextmanager
-def open_lease(ws: Workspace, batch: str) -> Iterator[None]:
-    """Keep this run's lease on the batch alive while the block runs; let go of it afterwards."""
-    over = threading.Event()
-
-    def beat() -> None:
-        inbox = open_inbox(ws)
-        while not over.wait(LEASE_SECONDS / 4):
-            try:
-                inbox.renew(batch, this_owner(), LEASE_SECONDS)
-            except RequestError:  # closed, held or taken over: the steps themselves will say so
-                return
-
-    heart = threading.Thread(target=beat, daemon=True)
-    heart.start()
-    try:
-        yield
-    finally:
-        over.set()
-        heart.join()
-        with suppress(RequestError):  # the batch is closed or held; there is no lease to give back
-            open_inbox(ws).release(batch, this_owner())
-
-
-def cut(ws: Workspace, batch: str) -> str:
+def cut(ws: Workspace, batch: str) -> str | None:
     """Rewrite the data set without the batch and give it a version; close requests whose subject is not in it.
 
+    Requests without which too little would be left wait for a person in a batch of their own; the others go on.
+
     Returns:
-        The md5 of the new data.
+        The md5 of the new data; None if nothing is left, and a person has accepted that.
+
+    Raises:
+        NothingLeft: nothing would be left.
     """
     run = Run(ws, batch)
     if run.is_done("cut"):
-        return str(run.facts["data_md5_after"])
+        return run.facts["data_md5_after"]  # type: ignore[no-any-return]
+    take_back(ws, batch)  # of an attempt that was killed, or that a person has had done again
+    arrange(run)
     md5_before = DataVersions(ws).md5()
     run.keep_before(md5_before)
     unknown = run.unknown()
     if unknown:
         run.inbox.not_found(batch, run.owner, unknown)
-    versions = DataVersions(ws)
-    if not run.forget.is_empty:
-        save_dataset(cut_dataset(load_dataset(run.before), run.forget), ws.data)
-    md5 = versions.add()
-    versions.commit(f"Data without {batch}")
+    md5 = _without(run)
     sizes = {"forgotten": run.forget.size, "not_found": run.not_found}
     facts = {
         "data_md5_before": run.notes["data_md5"],
@@ -112,13 +66,31 @@ def cut(ws: Workspace, batch: str) -> str:
         "regimes": _sizes(run.forget),
         "started": run.notes["started"],
     }
-    enter(ws, "data", batch, batch=batch, before=run.notes["data_md5"], after=md5, **sizes)
+    enter_data(ws, batch, run.notes["data_md5"], md5, **sizes)
     run.finish("cut", State.CUT, **facts)
     return md5
 
 
+def _without(run: Run) -> str | None:
+    """The data set without the batch, as a version: its md5. None if there is none any more."""
+    versions = DataVersions(run.ws)
+    md5: str | None = None
+    try:
+        if not run.forget.is_empty:
+            save_dataset(cut_dataset(load_dataset(run.before), run.forget), run.ws.data)
+        md5 = versions.add()
+    except NothingLeft:
+        if run.accepted is None:
+            raise
+        versions.remove()
+    versions.commit(f"Data without {run.id}")
+    return md5
+
+
 def check(ws: Workspace, batch: str) -> dict[str, Any]:
-    """Great Expectations on the new data: none of the batch left, no orphan, counts add up.
+    """Great Expectations on the new data: none of the batch left, no orphan, counts add up, and enough is left.
+
+    A person may have accepted that little is left (`tru batch accept`); nobody can accept that somebody is.
 
     Raises:
         CheckFailed: with a summary that names no identifier.
@@ -126,16 +98,23 @@ def check(ws: Workspace, batch: str) -> dict[str, Any]:
     run = Run(ws, batch)
     if run.is_done("check"):
         return dict(run.facts["check"])
-    after = load_dataset(ws.data)
-    reports = [check_raw(after)]
-    if not run.forget.is_empty:
-        before = load_dataset(run.before)
-        reports.append(check_cut(before, after, run.forget.known(before)))
-    for report in reports:
-        report.raise_if_failed()
+    reports = _reports(run) if not run.is_retired else []
     found = {"passed": True, "expectations": sum(len(r.expectations) for r in reports)}
     run.finish("check", None, check=found)
     return found
+
+
+def _reports(run: Run) -> list[CheckReport]:
+    after = load_dataset(run.ws.data)
+    reports = [check_raw(after)]
+    reports[0].raise_if_failed(
+        overruled=True
+    )  # what is lacking now was lacking before, or the check of the cut says so
+    if not run.forget.is_empty:
+        before = load_dataset(run.before)
+        reports.append(check_cut(before, after, run.forget.known(before)))
+        reports[1].raise_if_failed(overruled=run.accepted is not None)
+    return reports
 
 
 def unlearn(ws: Workspace, batch: str) -> dict[str, Any]:
@@ -144,7 +123,7 @@ def unlearn(ws: Workspace, batch: str) -> dict[str, Any]:
     if run.is_done("unlearn"):
         return dict(run.facts["unlearn"])
     found: dict[str, Any] = {"method": "none", "seconds": None}
-    if not run.forget.is_empty:
+    if run.needs_a_model:
         settings = load_settings(ws)
         try:
             candidate = make(settings.unlearn, settings.train).unlearn(run.champion, run.after)
@@ -168,7 +147,7 @@ def evaluate(ws: Workspace, batch: str) -> dict[str, Any]:
     if run.is_done("evaluate"):
         return dict(run.facts["evaluate"])
     found: dict[str, Any] = {"mode": "none", "models": {}, "seconds": {}}
-    if not run.forget.is_empty:
+    if run.needs_a_model:
         found = _measured(run, fresh=run.plan.mode == "fresh")
     run.finish("evaluate", None, evaluate=found)
     return found
@@ -201,15 +180,17 @@ def gate(ws: Workspace, batch: str) -> dict[str, Any]:
     run = Run(ws, batch)
     if run.is_done("gate"):
         return dict(run.facts["gate"])
-    if run.forget.is_empty:
-        found: dict[str, Any] = {"verdict": "pass", "mode": "none", "reasons": [NOTHING], "table": [], "notes": []}
+    if not run.needs_a_model:
+        why = RETIRED if run.is_retired else NOTHING
+        found: dict[str, Any] = {"verdict": "pass", "mode": "none", "reasons": [why], "table": [], "notes": []}
     elif run.facts["unlearn"]["method"] == "none":
         reason = run.facts["unlearn"]["reason"]
         found = {"verdict": "fail", "mode": "none", "reasons": [reason], "table": [], "notes": []}
     else:
         found = _verdict(run)
     _enter_verdict(run, "unlearned", found)
-    run.finish("gate", State.GATED, gate=found, retrain=None, released=None)  # a retry forgets its earlier endings
+    released = run.accepted if run.is_retired else None
+    run.finish("gate", State.GATED, gate=found, retrain=None, released=released)  # a retry forgets its earlier endings
     return found
 
 
@@ -226,7 +207,11 @@ def _verdict(run: Run) -> dict[str, Any]:
 
 
 def retrain(ws: Workspace, batch: str) -> dict[str, Any]:
-    """The fallback: the retrained model becomes the candidate and faces the same gate, against the other baselines."""
+    """The fallback: the retrained model becomes the candidate and faces the same gate, against the other baselines.
+
+    Where a person has accepted the batch as it is, only exact checks keep it from serving; all else is what they
+    answer for.
+    """
     run = Run(ws, batch)
     if run.is_done("retrain"):
         return dict(run.facts["retrain"])
@@ -236,7 +221,9 @@ def retrain(ws: Workspace, batch: str) -> dict[str, Any]:
     found = run.comparison.fallback_verdict(load_settings(ws).gate).to_dict()
     _enter_verdict(run, "retrained", found)
     found["digest"] = run.calibrate()
-    run.finish("retrain", State.GATED, retrain=found, evaluate=measured)
+    is_exact = not any(run.comparison.exact_retrained.values())
+    released = run.accepted if found["verdict"] != "pass" and is_exact else None
+    run.finish("retrain", State.GATED, retrain=found, evaluate=measured, released=released)
     return found
 
 
@@ -248,16 +235,21 @@ def _has_retrained(run: Run) -> bool:
         return False
 
 
-def promote(ws: Workspace, batch: str) -> str:
-    """Register the model that passed and let it serve.
+def promote(ws: Workspace, batch: str) -> str | None:
+    """Register the model that passed and let it serve; where nothing is left to learn from, let none serve any more.
 
     Returns:
-        The champion's version.
+        The champion's version; None if there is none any more.
     """
     run = Run(ws, batch)
     registry = Registry(ws)
     if run.is_done("promote"):
-        return str(run.facts["version"])
+        return run.facts["version"]  # type: ignore[no-any-return]
+    if run.is_retired:
+        retire(ws, batch, str(run.accepted))
+        discard(ws)
+        run.finish("promote", State.PROMOTED, version=None, outcome="retired")
+        return None
     verdict = run.facts["retrain"] or run.facts["gate"]
     released = run.facts.get("released")
     if verdict["verdict"] != "pass" and not released:

@@ -46,13 +46,13 @@ class Inventory:
 
 
 def take(
-    stores: Sequence[Store], present: str, current: Collection[str], history: Collection[str], *, alone: bool
+    stores: Sequence[Store], present: str | None, current: Collection[str], history: Collection[str], *, alone: bool
 ) -> Inventory:
     """Look into every store and judge everything in it.
 
     Args:
         stores: local ones first: a folder's list is read from the first that has it.
-        present: md5 of the present data; without its list nothing is judged.
+        present: md5 of the present data, without whose list nothing is judged; None if there is no data any more.
         current: md5s that stay, with all that their folders list.
         history: md5s that this repository ever named.
         alone: nobody else has anything in these stores.
@@ -62,7 +62,7 @@ def take(
     """
     there = [(store, list(store.listing())) for store in stores]
     folder = _folders(there)
-    if not folder(present):
+    if present is not None and not folder(present):
         raise ReleaseError(
             "The present data is in no store of DVC, so nothing was destroyed. Run `dvc commit data.dvc`."
         )

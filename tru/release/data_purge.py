@@ -74,10 +74,11 @@ class DataPurge:
     Args:
         workspace: whose data.
         alone: nobody else uses this workspace's DVC remotes and cache, so whatever is not kept goes there too.
+        retired: nobody is left to recommend to, so it is right that there is no ``data.dvc``, and every version goes.
     """
 
-    def __init__(self, workspace: Workspace, *, alone: bool = False) -> None:
-        self._root, self._alone = workspace.root.resolve(), alone
+    def __init__(self, workspace: Workspace, *, alone: bool = False, retired: bool = False) -> None:
+        self._root, self._alone, self._retired = workspace.root.resolve(), alone, retired
         self._data = self._root / workspace.data.name
         self._versions = DataVersions(workspace)
         self._outputs = Purged("stage outputs", 0)
@@ -163,14 +164,15 @@ class DataPurge:
     # What is current, and what is not.
 
     def _pipeline(self, repo: Repo) -> _Pipeline:
-        md5, cache = self._versions.md5(), Path(repo.cache.local_cache_dir)
+        md5, cache = self._md5(), Path(repo.cache.local_cache_dir)
         stages = [stage for stage in repo.index.stages if stage.cmd]
         names = {id(stage): (Path(stage.path).with_name("dvc.lock"), str(stage.name)) for stage in stages}
         wdirs = {names[id(stage)]: Path(stage.wdir) for stage in stages}
         tracked = {self._root / name for name in self._tracked("*") if name.endswith((".dvc", "dvc.lock"))}
         locks = {file for file, _ in wdirs if file.is_file()} | {file for file in tracked if file.name == "dvc.lock"}
         on_record = [stage for file in sorted(locks) for stage in locked_stages(file, wdirs)]
-        old = stale(on_record, self._data, md5, listing_at(cache, md5))
+        # Without data every stage stands on older data.
+        old = stale(on_record, self._data, md5 or "", listing_at(cache, md5) if md5 else {})
         fresh = [stage for stage in on_record if stage not in old]
         recorded = {(stage.file, stage.name) for stage in fresh}
         paths = {path for stage in old for path in stage.outs}
@@ -178,12 +180,16 @@ class DataPurge:
             is_fresh = names[id(stage)] in recorded
             paths |= {Path(out.fs_path) for out in stage.outs if out.protocol == "local" and _is_old(out, is_fresh)}
         sources = [out for stage in repo.index.stages if not stage.cmd for out in stage.outs if out.hash_info]
-        named = {md5, *(str(out.hash_info.value) for out in sources)}
+        named = {*([md5] if md5 else []), *(str(out.hash_info.value) for out in sources)}
         named |= {made for stage in fresh for made in stage.outs.values()}
         named = named.union(*(out_md5s(file.read_bytes()) for file in tracked if file.suffix == ".dvc"))
         inside = sorted({path for path in paths if self._is_output(path)})
         outside = {path for path in paths if not path.is_relative_to(self._root) and os.path.lexists(path)}
         return _Pipeline(old, [path for path in inside if not self._tracked(str(path))], len(outside), named)
+
+    def _md5(self) -> str | None:
+        """Of the present data; None where it is right that there is none."""
+        return None if self._retired and not self._versions.has_data else self._versions.md5()
 
     def _is_output(self, path: Path) -> bool:
         """Whether there is something that may be deleted: never the data, DVC, git or the workspace itself."""
@@ -204,14 +210,14 @@ class DataPurge:
         with lock_repo(repo):
             self._refuse_if_busy()
             data = next((out for out in repo.index.outs if Path(out.fs_path) == self._data), None)
-            if data is None:
+            if data is None and self._md5() is not None:
                 raise ReleaseError("data.dvc does not track data/. Import data with `tru data import PATH`.")
-            if data.exists and data.changed_checksum():
+            if data is not None and data.exists and data.changed_checksum():
                 raise ReleaseError(
                     "data/ is not what data.dvc names, so nothing was destroyed. Bring it back with "
                     "`dvc checkout data.dvc`, or import what it should be with `tru data import PATH`, and run again."
                 )
-            if data.changed_cache():
+            if data is not None and data.changed_cache():
                 repo.add(str(self._data)) if data.exists else repo.fetch(targets=[str(self._data)])
             pipeline = self._pipeline(repo)
             for path in pipeline.leftovers:
@@ -259,7 +265,7 @@ class DataPurge:
     def _take(self, repo: Repo, keep: Collection[str]) -> Inventory:
         stores, current = self._remotes(repo)[0].values(), self._pipeline(repo).named | set(keep)
         history = named_in_history(self._root)
-        return take([*self._caches(repo), *stores], self._versions.md5(), current, history, alone=self._alone)
+        return take([*self._caches(repo), *stores], self._md5(), current, history, alone=self._alone)
 
     # Where things are.
 

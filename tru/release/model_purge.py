@@ -122,9 +122,15 @@ def _family(run: Run) -> str:
 
 
 class ModelPurge:
-    """Destroys what MLflow holds of a workspace's old models, wherever it lies."""
+    """Destroys what MLflow holds of a workspace's old models, wherever it lies.
 
-    def __init__(self, ws: Workspace) -> None:
+    Args:
+        ws: the workspace.
+        retired: nobody is left to recommend to, so it is right that no version serves.
+    """
+
+    def __init__(self, ws: Workspace, *, retired: bool = False) -> None:
+        self._retired = retired
         self._ws = ws
         self._uri = ws.tracking_uri
         self._words: list[str] = []
@@ -235,7 +241,7 @@ class ModelPurge:
         """
         found, *other = [[v for v in store.read().versions if v.name == MODEL_NAME] for store in stores] or [[]]
         champion = next((version for version in found if version.is_champion), None)
-        if champion is None and any((found, *other)):
+        if champion is None and any((found, *other)) and not self._retired:
             raise ReleaseError(
                 "no version serves, so nothing is destroyed. See that MLFLOW_TRACKING_URI is right, or make one: "
                 "`tru train`."

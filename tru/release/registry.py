@@ -236,6 +236,12 @@ class Registry:
         with _explained():
             self._client.set_registered_model_alias(MODEL_NAME, alias, version)
 
+    def drop_alias(self, alias: str) -> None:
+        """Let ``alias`` point to nothing; nothing happens if it does not point anywhere."""
+        if self.by_alias(alias) is not None:
+            with _explained():
+                self._client.delete_registered_model_alias(MODEL_NAME, alias)
+
     def by_alias(self, alias: str) -> ModelVersion | None:
         """The version an alias points to."""
         with _explained():

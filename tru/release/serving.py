@@ -33,6 +33,10 @@ class Suppression(Protocol):
         """A number that changes whenever anything is suppressed or lifted."""
         ...
 
+    def retirements(self) -> int:
+        """How often nobody was left to recommend to, so that every model of before must be silent."""
+        ...
+
     def users_among(self, users: Iterable[str]) -> frozenset[str]:
         """Those of ``users`` who asked to be forgotten."""
         ...
@@ -53,6 +57,11 @@ class ListedSuppression:
     users: set[str] = field(default_factory=set)
     items: set[str] = field(default_factory=set)
     pairs: set[tuple[str, str]] = field(default_factory=set)
+    retired: int = 0
+
+    def retirements(self) -> int:
+        """What was put in."""
+        return self.retired
 
     def version(self) -> int:
         """Changes with the content."""
@@ -165,6 +174,7 @@ class Recommender:
     def __init__(self, arrays: ServingArrays, suppression: Suppression) -> None:
         self._arrays = arrays
         self._suppression = suppression
+        self._retirements = suppression.retirements()
         self._rows = {user: row for row, user in enumerate(arrays.users.tolist())}
         self._items: list[str] = arrays.items.tolist()
         self._taken_down: tuple[int | None, NDArray[np.bool_]] = (None, np.zeros(0, bool))
@@ -191,7 +201,13 @@ class Recommender:
         return self.answer([checked_query(user, k) for user in users])
 
     def answer(self, queries: Sequence[Query]) -> list[Recommendation]:
-        """One recommendation per query, in order."""
+        """One recommendation per query, in order.
+
+        Raises:
+            ModelError: everybody whom this model was trained on is forgotten.
+        """
+        if self._suppression.retirements() != self._retirements:
+            raise ModelError("Nobody of whom this model knows is left, so it must not answer. Load the present one.")
         blocks = (queries[start : start + _BLOCK] for start in range(0, len(queries), _BLOCK))
         return [answer for block in blocks for answer in self._answer_block(block)]
 

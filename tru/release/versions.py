@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,19 @@ class DataVersions:
         """Track ``data/`` as it is now and return its md5; the bytes go to DVC's cache, ``data.dvc`` is rewritten."""
         self.with_repo(lambda repo: repo.add(str(self._data)))
         return self.md5()
+
+    def remove(self) -> None:
+        """Take the data away: no ``data/`` and no ``data.dvc``, as before the first import.
+
+        :meth:`commit` takes it out of git's present state. Versions that DVC has of it stay until an erasure.
+        """
+        shutil.rmtree(self._data, ignore_errors=True)
+        self._data.with_suffix(".dvc").unlink(missing_ok=True)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether ``data.dvc`` is there."""
+        return self._data.with_suffix(".dvc").is_file()
 
     def reproduce(self, targets: Sequence[str] = (), *, force: bool = False) -> list[str]:
         """Run the stages that are out of date (all that lead to ``targets``, or all); their output is streamed.

@@ -38,7 +38,11 @@ ARROWS = {
     ("gate again", "promoted"): "yes",
     ("gate again", "held"): "no",
 }
-SELDOM = {("promoted", "held"): "not approved", ("held", "promoted"): "released"}
+SELDOM = {
+    ("promoted", "held"): "not approved",
+    ("held", "promoted"): "released",
+    **{(station, "held"): "cannot go on" for station in ("cut", "unlearned", "gate")},
+}
 SIGNS: dict[Mark, str] = {"done": "✓", "refused": "✗", "next": "…", "off": ""}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tru.held import choices
 from tru.report.sequel import Sequel
 from tru.report.story import Ending, ending, is_retrained, last_verdict
 from tru.report.table import is_pooled, is_reason
@@ -17,17 +18,20 @@ HEADLINES: dict[Ending, str] = {
     "released": "Released by a person",
     "held": "Held: a person must decide",
     "declined": "Held: not approved",
+    "stopped": "Held: it cannot go on by itself",
+    "retired": "Nobody is left",
+    "withdrawn": "Nothing was left of it",
     "not found": "Nothing to forget",
     "passed": "Passed, not yet closed",
     "open": "Under way",
 }
 TONES: dict[Ending, str] = {
     **{"unlearned": "yes", "retrained": "yes", "released": "wait", "held": "no", "declined": "no"},
-    **{"not found": "wait", "passed": "yes", "open": "wait"},
+    **{"not found": "wait", "passed": "yes", "open": "wait", "stopped": "no", "retired": "wait", "withdrawn": "wait"},
 }
 SIGNS: dict[Ending, str] = {
     **{"unlearned": "✓", "retrained": "↻", "released": "↷", "held": "✗", "declined": "✗"},
-    **{"not found": "∅", "passed": "✓", "open": "…"},
+    **{"not found": "∅", "passed": "✓", "open": "…", "stopped": "✗", "retired": "∅", "withdrawn": "∅"},
 }
 """What stands in the circle beside the headline."""
 
@@ -108,6 +112,25 @@ def _declined(batch: Batch) -> str:
     )
 
 
+def _stopped(batch: Batch) -> str:
+    why = "; ".join(batch.facts.get("held") or ["unknown"])
+    return (
+        f"A step failed that would fail again: {why}. The champion serves on, {_asked(batch)} suppressed, and a person "
+        "decides; other requests do not wait for that."
+    )
+
+
+def _retired(batch: Batch) -> str:
+    return (
+        f"{_forgotten(batch)}, and nothing was left to recommend from. A person had accepted that: the data are gone "
+        "as a whole, and no model serves until other data are imported and a model is trained on them."
+    )
+
+
+def _withdrawn(batch: Batch) -> str:
+    return "Every request was taken out of this batch by a person, so it ended without changing anything."
+
+
 def _not_found(batch: Batch) -> str:
     which = "The request names nobody" if batch.size == 1 else "None of the requests names anybody"
     return (
@@ -125,6 +148,7 @@ def _open(batch: Batch) -> str:
 _SENTENCES = {
     **{"unlearned": _unlearned, "retrained": _retrained, "released": _released, "held": _held},
     **{"declined": _declined, "not found": _not_found, "passed": _passed, "open": _open},
+    **{"stopped": _stopped, "retired": _retired, "withdrawn": _withdrawn},
 }
 
 
@@ -155,22 +179,7 @@ _QUALITY = "test/ndcg@20"
 
 def to_do(batch: Batch) -> list[tuple[str, str]]:
     """What a person can type, and what it does; nothing unless the batch is held."""
-    again = "Correct the cause or params.yaml first. The batch then runs again with a new candidate; nothing is lost."
-    if ending(batch) == "declined":
-        return [
-            ("tru batch retry, then tru run", f"{again} Approval is asked for again."),
-            ("tru batch release --reason TEXT", "Let the model serve that the gate said yes to."),
-        ]
-    if ending(batch) != "held":
-        return []
-    return [
-        ("tru batch retry, then tru run", again),
-        (
-            "tru batch release --reason TEXT",
-            "Let the retrained model serve although the gate refused it. It never saw what is to be forgotten; what "
-            "you accept is what the gate found fault with. Checks that must be exactly zero cannot be overruled.",
-        ),
-    ]
+    return choices(batch) if batch.is_held else []
 
 
 MODES = {
@@ -188,10 +197,11 @@ def how(batch: Batch) -> list[tuple[str, str]]:
     """How the judgement was made: mode, cost, licences, drift and the gate's own notes."""
     gate = batch.facts.get("gate") or {}
     found = [("Mode", _mode(batch.facts))] if gate else []
-    if ending(batch) in ("held", "declined"):
+    if batch.is_held:
         found += [("Held", str(reason)) for reason in batch.facts.get("held") or []]
-    if ending(batch) == "released" and batch.facts.get("released"):
-        found.append(("Released", f"The person's reason: {batch.facts['released']}"))
+    if ending(batch) in ("released", "retired") and batch.facts.get("released"):
+        name = "Released" if ending(batch) == "released" else "Accepted"
+        found.append((name, f"The person's reason: {batch.facts['released']}"))
     cost, drift = gate.get("cost") or {}, gate.get("drift") or {}
     if cost.get("words"):
         found.append(("Cost", str(cost["words"])))

@@ -10,7 +10,19 @@ from tru.report.sequel import Sequel
 from tru.report.words import duration, finite, several
 from tru.requests.lifecycle import Batch
 
-Ending = Literal["unlearned", "retrained", "released", "held", "declined", "not found", "passed", "open"]
+Ending = Literal[
+    "unlearned",
+    "retrained",
+    "released",
+    "held",
+    "declined",
+    "stopped",
+    "not found",
+    "retired",
+    "withdrawn",
+    "passed",
+    "open",
+]
 Mark = Literal["done", "refused", "next", "off"]
 
 MAIN = ("requested", "batched", "cut", "unlearned", "gate", "promoted", "closed")
@@ -35,8 +47,12 @@ def ending(batch: Batch) -> Ending:
     last = last_verdict(batch.facts)
     if batch.outcome is None:
         return "passed" if last.get("verdict") == "pass" and batch.facts.get("forgotten") else "open"
+    if batch.outcome == "held" and not batch.facts.get("retrain") and last.get("verdict") != "pass":
+        return "stopped"
     if batch.outcome == "held":
         return "declined" if last.get("verdict") == "pass" else "held"
+    if batch.outcome in ("retired", "withdrawn"):
+        return batch.outcome
     if batch.facts.get("released") or batch.verdict == "fail":  # what a person let pass may have passed the gate too
         return "released"
     return batch.outcome
@@ -102,6 +118,12 @@ def _marks(batch: Batch) -> dict[str, Mark]:
     end = ending(batch)
     if end == "not found":
         return {"requested": "done", "batched": "done", "nobody": "done"}
+    if end == "withdrawn":
+        return {"requested": "done", "batched": "done"}
+    if end == "retired":
+        return {"requested": "done", "batched": "done", "cut": "done", "closed": "done"}
+    if end == "stopped":
+        return {**_stopped(batch), "held": "refused"}
     if end == "open" or end == "passed":
         return _so_far(batch)
     marks: dict[str, Mark] = {**dict.fromkeys(MAIN[:4], "done"), **_judged(batch.facts)}
@@ -120,6 +142,12 @@ def _after(marks: dict[str, Mark], sequel: Sequel) -> dict[str, Mark]:
     if sequel.erasure is None:
         return {**marks, "erased": "next"}
     return {**marks, "erased": "done", "certified": "done" if sequel.certificates else "next"}
+
+
+def _stopped(batch: Batch) -> dict[str, Mark]:
+    """Up to the station whose step failed."""
+    here = MAIN.index(_NEXT.get(batch.step, "gate"))
+    return {**dict.fromkeys(MAIN[:here], "done"), MAIN[here]: "refused"}
 
 
 def _judged(facts: Mapping[str, Any]) -> dict[str, Mark]:

@@ -1,0 +1,79 @@
+"""Taking a cut back: the data as it was before a batch, as long as no model without the batch serves.
+
+The order makes it repeatable: the data first, then its version, then the ledger, and last the batch's folder, whose
+notes say that there is a cut to take back. Whatever a kill leaves of it is done by the next run.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from tru.data.swap import replace_folder
+from tru.errors import LeaseHeld, RequestError
+from tru.release.versions import DataVersions
+from tru.requests.lifecycle import Batch
+from tru.requests.store import open_inbox, open_ledger
+from tru.stages import clear
+from tru.workspace import Workspace, only_one
+
+NOTES = "notes.json"
+"""In a batch's folder, says that the data before the cut is there as a whole."""
+
+
+def take_back(ws: Workspace, batch: str) -> None:
+    """Put the data back as it was before the batch, and destroy what was made without it; nothing if it was not cut.
+
+    May be repeated. The batch must be this process's: leased, or aside.
+    """
+    folder = ws.batches / batch
+    if (folder / NOTES).exists():
+        before = folder / "before"
+        replace_folder(ws.data, lambda new: shutil.copytree(before, new, dirs_exist_ok=True))
+        versions = DataVersions(ws)
+        md5 = versions.add()
+        versions.commit(f"Data as it was before {batch}")
+        if (last := open_ledger(ws).last("data")) is not None:
+            enter_data(ws, batch, last.facts.get("after"), md5, how="taken back")
+        (folder / NOTES).unlink()
+    clear(folder)
+
+
+def enter_data(ws: Workspace, batch: str, before: str | None, after: str | None, **facts: object) -> None:
+    """Write down that the batch made one version of the data another; nothing if that is the ledger's last word.
+
+    A batch that is cut again has an entry for each time, so that the entries lead from version to version.
+    """
+    ledger = open_ledger(ws)
+    last = ledger.last("data")
+    if last is not None and last.facts.get("after") == after:
+        return
+    key = batch if ledger.find("data", batch) is None else f"{batch}/{last.seq if last else 0}"
+    ledger.append("data", key, batch=batch, before=before, after=after, **facts)
+
+
+def take_back_strays(ws: Workspace) -> None:
+    """Take back the cuts of batches that stand aside, or that ended because every request was taken out of them.
+
+    Raises:
+        LeaseHeld: another process is at it.
+    """
+    if not ws.batches.is_dir():
+        return
+    busy = LeaseHeld("another run is putting data back in this workspace. Wait until it ends, then run this again.")
+    with only_one(ws.state / "data.lock", busy):
+        for folder in sorted(ws.batches.iterdir()):
+            batch = _batch(ws, folder.name)
+            if batch is not None and (batch.is_aside or batch.outcome == "withdrawn"):
+                take_back(ws, batch.id)
+
+
+def is_cut(ws: Workspace) -> bool:
+    """Whether the data is without somebody who is not forgotten yet, so that replacing it would undo that."""
+    return any(ws.batches.glob(f"*/{NOTES}"))
+
+
+def _batch(ws: Workspace, id: str) -> Batch | None:
+    try:
+        return open_inbox(ws).batch(id)
+    except RequestError:
+        return None
