@@ -477,7 +477,7 @@ class InboxContract:
         inbox.advance(batch, "me", "retrain", State.GATED, gate={"verdict": "fail"}, retrain={"verdict": "fail"}, cut=1)
         inbox.hold(batch, "me", "fail", {}, held=["no"])
         again = inbox.retry(batch, step="check")
-        assert again.facts == {"cut": 1, "attempts": 1} and again.step == "check"
+        assert again.facts == {"cut": 1, "attempts": 1, "decided": True} and again.step == "check"
 
     def test_a_person_lets_the_model_of_a_held_batch_pass(self, inbox, batch):
         inbox.advance(batch, "me", "retrain", State.GATED, retrain="fail")

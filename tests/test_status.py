@@ -124,7 +124,7 @@ def test_a_batch_whose_check_failed_says_every_way_out_and_fits_a_screen(empty):
     batch = hold(empty, "cut", held=["data after the cut: no item has the modality image any more"] * 9)
     lines = urgent(empty)
     words = "\n".join(lines)
-    assert "because data after the cut: no item has the modality image" in words and "5 more reasons" in words
+    assert "because data after the cut: no item has the modality image" in words and "6 more reasons" in words
     for command in ("batch accept --reason", "batch retry", "batch split", "requests withdraw", "requests refuse"):
         assert f"`tru {command}" in words, command
     assert "tru batch release" not in words, "there is no model to release"

@@ -63,6 +63,8 @@ def retire(ws: Workspace, batch: str, reason: str) -> None:
         batch: the batch without which nothing is left.
         reason: of the person who has accepted that.
     """
+    from tru.release.registry import Registry
+
     mend(ws)
     registry = Registry(ws)
     _finish(ws, registry, _entered(ws, registry, None, "retired", batch, {"reason": reason}))

@@ -7,8 +7,8 @@ import textwrap
 from tru.requests.lifecycle import Batch
 from tru.workspace import Workspace
 
-_MANY = 4
-"""Reasons that fit a screen beside everything else."""
+_MANY, _LONGEST = 3, 110
+"""Reasons that fit a screen beside everything else, and their length; the report has all of them."""
 
 
 def reasons(batch: Batch) -> list[str]:
@@ -55,13 +55,13 @@ def ways_out(ws: Workspace, batch: Batch, *, is_named: bool = False) -> list[str
         is_named: the commands name it, because others are held as well.
     """
     why = reasons(batch)
-    more = [f"  and for {len(why) - _MANY} more reasons, see the report"] if len(why) > _MANY else []
+    more = [f"  and {len(why) - _MANY} more reasons, see the report"] if len(why) > _MANY else []
     report = ws.state / "reports" / f"{batch.id}.html"
     where = str(report) if report.exists() else f"`tru report {batch.id}` writes it"
     stays = "its subject stays" if batch.size == 1 else f"its {batch.size} subjects stay"
     lines = [
         f"HELD: {batch.id} waits for a person, and nobody else for it. The champion serves; {stays} suppressed.",
-        *(f"  because {reason}" for reason in why[:_MANY]),
+        *(f"  {textwrap.shorten(f'because {reason}', _LONGEST, placeholder=' …')}" for reason in why[:_MANY]),
         *more,
         f"  The report: {where}. Then one of these:",
     ]

@@ -6,6 +6,7 @@ wait a minute for an answer that could be had in one second.
 
 from __future__ import annotations
 
+from tru.champion import is_retired
 from tru.errors import DataError, ModelError, RequestError
 from tru.release import registry_reader
 from tru.requests.lifecycle import WAITING
@@ -38,6 +39,8 @@ def of_a_night(ws: Workspace) -> None:
     inbox = open_inbox(ws)
     if inbox.open_batch() is None and not any(inbox.counts()[state] for state in WAITING):
         return  # at most something to erase
+    if is_retired(ws) or any(ws.batches.glob("*/notes.json")):
+        return  # nobody was left, or a cut is under way, after which perhaps nobody is
     _has_data(ws)
     _has_champion(ws, "there is no champion to make forget anything.")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from textwrap import shorten
 from typing import Any
 
 from tru import baseline, services
@@ -38,11 +37,13 @@ class Champion:
         facts: ``version``, ``data_md5``, ``deleted_through``; None if nobody serves.
         tags: of its version; empty where only the ledger could be asked.
         problem: why it does not, or might not, serve, in one sentence with a way out; None if nothing is wrong.
+        is_retired: nobody serves, because nobody was left to recommend to.
     """
 
     facts: dict[str, Any] | None
     tags: Mapping[str, str]
     problem: str | None = None
+    is_retired: bool = False
 
 
 def champion(ws: Workspace) -> Champion:
@@ -53,7 +54,9 @@ def champion(ws: Workspace) -> Champion:
     except ReleaseError as error:
         return Champion(_last_crowned(ws), {}, str(error))
     if found is None:
-        return Champion(None, {}, _lost_store(_last_crowned(ws)))
+        last = _last_crowned(ws)
+        is_retired = last is not None and last["version"] is None
+        return Champion(None, {}, None if is_retired else _lost_store(last), is_retired)
     facts = {
         "version": found.version,
         "data_md5": found.tags.get("tru.data_md5"),
@@ -88,7 +91,7 @@ def is_anything_due(ws: Workspace, now: datetime | None = None) -> bool:
     """Whether `tru run` would do anything: for a request, an open batch, a day that comes near, or an erasure."""
     now = now or datetime.now(UTC)
     inbox, settings = open_inbox(ws), load_settings(ws)
-    if inbox.open_batch() is not None or any(inbox.counts()[state] for state in WAITING):
+    if inbox.open_batch() is not None or inbox.aside() or any(inbox.counts()[state] for state in WAITING):
         return True
     days = inbox.overdue(settings.requests, now)
     due = (one.is_due(settings.erasure.grace_hours, now) for one in waiting(ws))
@@ -99,9 +102,10 @@ def read(ws: Workspace, now: datetime | None = None) -> dict[str, Any]:
     """The state of the workspace; no identifier of a person in it.
 
     Returns:
-        ``champion`` (version, data_md5, deleted_through; or None), ``champion_problem`` (words or None), ``requests``
-        (state -> count), ``open_batch`` (id, state: ``working``, ``interrupted`` or ``held``, step: the last that
-        finished, since; or None), ``last_batch`` (id, outcome, verdict, size, not_found, seconds; or None),
+        ``champion`` (version, data_md5, deleted_through; or None), ``champion_problem`` (words or None), ``retired``
+        (whether nobody serves because nobody was left), ``requests`` (state -> count), ``open_batch`` (id, state:
+        ``working``, ``interrupted``, ``held`` or ``decided``, step: the last that finished, since; or None),
+        ``last_batch`` (id, outcome, verdict, size, not_found, seconds; or None),
         ``deadlines`` (overdue, soon, next_due), ``baseline`` (version, age_days; or None), ``drift`` of the champion
         since its last full training (nights, forgotten_share, distance; or None where nothing is known), ``licences``
         that count now (regime, size, method, expires), ``erasure`` (``waiting``: ids of batches; ``last``: when),
@@ -112,6 +116,7 @@ def read(ws: Workspace, now: datetime | None = None) -> dict[str, Any]:
     return {
         "champion": serving.facts,
         "champion_problem": serving.problem,
+        "retired": serving.is_retired,
         "requests": inbox.counts(),
         "open_batch": _open_batch(inbox.open_batch(), now),
         "last_batch": _last_batch(inbox),
@@ -165,7 +170,7 @@ def as_words(found: Mapping[str, Any]) -> str:
     granted = [f"{r['regime']} up to {r['size']} until {r['expires'][:10]}" for r in found["licences"]]
     base = found["baseline"]
     rows = {
-        "champion": _champion_words(found["champion"]),
+        "champion": _champion_words(found["champion"], is_retired=found["retired"]),
         "requests": ", ".join(f"{n} {state}" for state, n in found["requests"].items() if n) or "none",
         "open batch": _open_words(found["open_batch"]),
         "last batch": _last_words(found["last_batch"]),
@@ -186,7 +191,9 @@ def _drift_words(drift: Mapping[str, Any] | None) -> str:
     return drift_words(drift) if drift["nights"] else "none, it was trained from scratch"
 
 
-def _champion_words(facts: Mapping[str, Any] | None) -> str:
+def _champion_words(facts: Mapping[str, Any] | None, *, is_retired: bool) -> str:
+    if is_retired:
+        return "none, for nobody was left; `tru data import PATH`, then `tru train`"
     if not facts:
         return "none; train one: `tru train`"
     data = str(facts["data_md5"])[:8]
@@ -195,6 +202,8 @@ def _champion_words(facts: Mapping[str, Any] | None) -> str:
 
 def _open_words(batch: Mapping[str, Any] | None) -> str:
     """The batch that a run is at; nothing if there is none, and what is held or interrupted was said before."""
+    if batch and batch["state"] == "decided":
+        return f"{batch['id']}: a person has decided, the next run takes it up: `tru run`"
     if not batch or batch["state"] != "working":
         return ""
     return f"{batch['id']}: a run is at it; last step {batch['step']}, {_minute(batch['since'])}"
@@ -252,7 +261,8 @@ def _open_batch(batch: Batch | None, now: datetime) -> dict[str, Any] | None:
         return None
     alive = batch.owner is not None and batch.lease_until is not None and batch.lease_until > now
     at_work = alive and not is_dead(str(batch.owner))
-    state = "held" if batch.is_held else "working" if at_work else "interrupted"
+    idle = "decided" if batch.facts.get("decided") else "interrupted"
+    state = "held" if batch.is_held else "working" if at_work else idle
     since = batch.facts.get("times", {}).get(batch.step) or batch.opened.isoformat(timespec="seconds")
     return {"id": batch.id, "state": state, "step": batch.step, "since": since}
 

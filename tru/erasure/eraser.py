@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # DVC, MLflow and pandas: whoever learns that nothing waits h
     from tru.data.forget import ForgetSet
     from tru.erasure.scan import Finding
     from tru.erasure.traces import Traces
+    from tru.release.data_purge import DataPurge
+    from tru.release.model_purge import ModelPurge
 
 _log = logging.getLogger(__name__)
 Say = Callable[[str], None]

@@ -169,7 +169,8 @@ class Inbox(HeldBatches):
                     "`tru status` says why, and what can be done."
                 )
             moves.refuse_if_taken(batch, owner, self._moment())
-            return moves.lease(rows, batch, owner, self._until(lease_seconds))
+            begun = replace(batch, facts={name: fact for name, fact in batch.facts.items() if name != "decided"})
+            return moves.lease(rows, begun, owner, self._until(lease_seconds))
 
     def renew(self, batch: str, owner: str, lease_seconds: float = 120) -> None:
         """Keep the lease.

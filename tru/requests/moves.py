@@ -112,14 +112,14 @@ def again(rows: Transaction, batch: Batch, step: str, facts: dict[str, Any]) -> 
     moving = [r for r in rows.requests(batch=batch.id) if r.is_open]
     rows.update([replace(request, state=State.BATCHED) for request in moving])
     kept = {name: fact for name, fact in batch.facts.items() if name not in _OF_AN_ATTEMPT}
-    told = {"attempts": kept.get("attempts", 0) + 1, **facts}
+    told = {"attempts": kept.get("attempts", 0) + 1, "decided": True, **facts}
     changed = replace(batch, outcome=None, verdict=None, step=step, facts=merged(replace(batch, facts=kept), told))
     rows.put_batch(changed)
     return changed
 
 
 _OF_AN_ATTEMPT = frozenset(
-    {"unlearn", "evaluate", "gate", "retrain", "released", "held", "failure", "version", "outcome", "retired"}
+    {"unlearn", "evaluate", "gate", "retrain", "released", "held", "failure", "version", "outcome"}
 )
 
 
