@@ -13,7 +13,7 @@ from tru.data.left import Left, fitting
 from tru.erasure.scan import forget_set
 from tru.night.run import Run, best_effort, enter, short
 from tru.report import write as write_report
-from tru.requests.lifecycle import Batch, DeletionRequest, Regime
+from tru.requests.lifecycle import WAITING, Batch, DeletionRequest, Regime, State
 from tru.requests.owner import this_owner
 from tru.requests.store import open_inbox
 from tru.workspace import Workspace
@@ -28,23 +28,36 @@ def arrange(run: Run) -> None:
     What came together (a list, a supplier's pictures) goes on together or waits for a person together, in a batch of
     its own that is aside. Filings have a claim by their size, the smallest first, so that somebody who asked alone does
     not wait for the decision about a list. If no filing can go on, or there is only one, the batch stays as it is; the
-    check will hold it. Where a person has accepted that nothing is left, every other open request ends with the batch:
-    what they name goes as well.
+    check will hold it. What is forgotten along with the batch anyway (an interaction of a user, a picture of an item)
+    goes on with it. Where a person has accepted that nothing is left, that is every other open request.
     """
     whole = load_dataset(run.ws.data)
     before, requests = Left.of(whole), [r for r in run.inbox.list(batch=run.id) if r.is_open]
     left = Left.of(whole, _named(requests))
-    if run.accepted is not None:
-        if not left.carries_a_model:
-            run.take_in()
-        return
-    if lacking := left.lacks(before):
+    lacking = left.lacks(before) if run.accepted is None else []
+    if lacking:
         filings = _filings(requests)
         going = fitting(filings, lambda some: not Left.of(whole, _named(_all(some))).lacks(before))
         if 0 < len(going) < len(filings):
             go = {request.id for request in _all(going)}
             run.set_apart([request.id for request in requests if request.id not in go], lacking)
+            lacking = []
+    if not lacking:
+        run.take_in(_covered(run) if left.carries_a_model or run.accepted is None else None)
     _write_down(run)
+
+
+def _covered(run: Run) -> list[str]:
+    """Open requests elsewhere for what is forgotten with a user or an item of this batch.
+
+    The erasure of this batch searches for the user everywhere; it must not meet them in a request that waits.
+    """
+    named = run.inbox.forget_set(run.id)
+    states = [*WAITING, State.HELD, State.BATCHED]
+    others = [
+        r for r in run.inbox.list(state=states) if r.batch != run.id and r.regime not in (Regime.USER, Regime.ITEM)
+    ]
+    return [r.id for r in others if r.user in named.users or r.item in named.items]
 
 
 def apart_from(ws: Workspace, batch: str) -> list[Batch]:

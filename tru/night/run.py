@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -101,9 +101,9 @@ class Run:
         self.inbox.set_apart(self.id, self.owner, ids, reasons)
         self.batch = self.inbox.batch(self.id)
 
-    def take_in(self) -> None:
-        """Take every other open request in as well."""
-        self.batch = self.inbox.take_in(self.id, self.owner)
+    def take_in(self, ids: Collection[str] | None = None) -> None:
+        """Take other open requests in as well; None: every one."""
+        self.batch = self.inbox.take_in(self.id, self.owner, ids)
 
     def start_from(self, champion: ModelVersion | None) -> None:
         """Unlearn from this version instead: the champion may have changed while the batch was held."""

@@ -5,7 +5,7 @@ It is the part of the inbox (`tru.requests.inbox`) that is about what a person d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -189,10 +189,15 @@ class HeldBatches(Transactions):
             moves.recounted(rows, found)
             return apart
 
-    def take_in(self, batch: str, owner: str) -> Batch:
-        """Take every other open request into the open batch, those of batches that are aside included.
+    def take_in(self, batch: str, owner: str, ids: Collection[str] | None = None) -> Batch:
+        """Take other open requests into the open batch, those of batches that are aside included.
 
-        Those batches are closed as "withdrawn", since nothing is left in them.
+        A batch in which nothing is left then is closed as "withdrawn".
+
+        Args:
+            batch: the open one.
+            owner: who has it.
+            ids: of the requests; None: every one.
 
         Raises:
             LeaseHeld: the lease is no longer this owner's.
@@ -200,9 +205,15 @@ class HeldBatches(Transactions):
         with self._rows.writing() as rows:
             found = moves.leased(rows, batch, owner)
             others = [r for r in rows.requests(states=WAITING | WORKING | {State.HELD}) if r.batch != batch]
-            rows.update([replace(r, state=State.BATCHED, batch=batch) for r in others])
+            taken = [r for r in others if ids is None or r.id in ids]
+            rows.update([replace(r, state=State.BATCHED, batch=batch) for r in taken])
+            gone = {request.id for request in taken}
+            left = {request.batch for request in others if request.id not in gone}
             for aside in rows.aside():
-                rows.put_batch(moves.emptied(aside, self._moment()))
+                if aside.id in left:
+                    moves.recounted(rows, aside)
+                else:
+                    rows.put_batch(moves.emptied(aside, self._moment()))
             return moves.recounted(rows, found)
 
     def put_aside(self, batch: str) -> Batch:
