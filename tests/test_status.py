@@ -41,6 +41,7 @@ def test_an_empty_workspace_has_no_champion_and_makes_no_store(empty):
     assert read(empty) == {
         "champion": None,
         "champion_problem": None,
+        "retired": False,
         "requests": dict.fromkeys(State, 0),
         "open_batch": None,
         "last_batch": None,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.night.test_every_request_ends import assert_sound, pictures, users
+from tests.patience import HANG
 from tests.workspaces import copy, file_requests, remains, whole_night
 from tru import night
 from tru.data.interactions import load_dataset
@@ -112,7 +113,7 @@ def killed(processes, template, place, what, argument=None, step=1):
         ws = copy(template.root, place / f"at-{number}")
         process = processes.Process(target=run, args=(str(ws.root), what, number, argument))
         process.start()
-        process.join(900)
+        process.join(HANG)
         assert process.exitcode in (0, -signal.SIGKILL), number
         if process.exitcode == 0:
             assert number > 3, "it wrote something"

@@ -11,9 +11,9 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
 from tru.errors import CertificateError
 
@@ -144,6 +144,12 @@ class _Form(_Strict):
     scan: list[_Searched]
     unreachable: list[Text]
     key: Kind = ""
+
+    @model_validator(mode="after")
+    def _all_or_nothing_is_left(self) -> Self:
+        if (self.data.after is None) != (self.models.after is None):
+            raise ValueError("data without a model, or a model without data")
+        return self
 
 
 @dataclass(frozen=True)

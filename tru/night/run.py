@@ -103,7 +103,8 @@ class Run:
 
     def take_in(self, ids: Collection[str] | None = None) -> None:
         """Take other open requests in as well; None: every one."""
-        self.batch = self.inbox.take_in(self.id, self.owner, ids)
+        if ids is None or ids:
+            self.batch = self.inbox.take_in(self.id, self.owner, ids)
 
     def start_from(self, champion: ModelVersion | None) -> None:
         """Unlearn from this version instead: the champion may have changed while the batch was held."""

@@ -81,10 +81,12 @@ class _Sheet:
         return [batch for batch in self.batches.values() if batch.is_aside]
 
     def last_batch(self) -> Batch | None:
-        return next((batch for batch in reversed(self.batches.values()) if batch.outcome is not None), None)
+        ended = [batch for batch in reversed(self.batches.values()) if batch.outcome is not None]
+        return max(ended, key=lambda batch: batch.closed or batch.opened, default=None)
 
     def recent(self, count: int) -> list[Batch]:
-        return [batch for batch in reversed(self.batches.values()) if batch.closed is not None][:count]
+        closed = [(batch.closed, batch) for batch in reversed(self.batches.values()) if batch.closed is not None]
+        return [batch for _, batch in sorted(closed, key=lambda pair: pair[0], reverse=True)][:count]
 
     def batch(self, batch: str) -> Batch | None:
         return self.batches.get(batch)

@@ -82,7 +82,7 @@ class Transaction(Protocol):
         """The batches that are aside, oldest first."""
 
     def last_batch(self) -> Batch | None:
-        """The newest batch with an outcome."""
+        """The batch that came to an outcome last."""
 
     def recent(self, count: int) -> list[Batch]:
         """Closed batches, the newest first."""

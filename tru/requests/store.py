@@ -188,10 +188,13 @@ class _SqlTransaction:
         return [to_batch(row._asdict()) for row in self._connection.execute(query)]
 
     def last_batch(self) -> Batch | None:
-        return self._first(sa.select(BATCHES).where(BATCHES.c.outcome.is_not(None)).order_by(BATCHES.c.seq.desc()))
+        ended = sa.func.coalesce(BATCHES.c.closed, BATCHES.c.opened)
+        query = sa.select(BATCHES).where(BATCHES.c.outcome.is_not(None))
+        return self._first(query.order_by(ended.desc(), BATCHES.c.seq.desc()))
 
     def recent(self, count: int) -> list[Batch]:
-        query = sa.select(BATCHES).where(BATCHES.c.closed.is_not(None)).order_by(BATCHES.c.seq.desc()).limit(count)
+        query = sa.select(BATCHES).where(BATCHES.c.closed.is_not(None))
+        query = query.order_by(BATCHES.c.closed.desc(), BATCHES.c.seq.desc()).limit(count)
         return [to_batch(row._asdict()) for row in self._connection.execute(query)]
 
     def batch(self, batch: str) -> Batch | None:
