@@ -170,7 +170,7 @@ def as_words(found: Mapping[str, Any]) -> str:
     granted = [f"{r['regime']} up to {r['size']} until {r['expires'][:10]}" for r in found["licences"]]
     base = found["baseline"]
     rows = {
-        "champion": _champion_words(found["champion"], is_retired=found["retired"]),
+        "champion": _champion_words(found["champion"], is_retired=bool(found.get("retired"))),
         "requests": ", ".join(f"{n} {state}" for state, n in found["requests"].items() if n) or "none",
         "open batch": _open_words(found["open_batch"]),
         "last batch": _last_words(found["last_batch"]),

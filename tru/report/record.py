@@ -9,7 +9,7 @@ from typing import Any
 from tru import prose
 from tru.report.sequel import Link, Sequel
 from tru.report.words import count, decimal, moment, several
-from tru.requests.lifecycle import Batch
+from tru.requests.lifecycle import FULFILLED, Batch
 
 _SHOWN = 500
 """Certificates that are named one by one; more would make the page too large to open."""
@@ -40,7 +40,7 @@ def aftermath(batch: Batch, sequel: Sequel) -> Aftermath | None:
     """What followed the close; None where nothing was to follow, or the batch is not closed."""
     erasure = sequel.erasure
     if erasure is None:
-        if batch.closed is None or batch.outcome not in ("unlearned", "retrained"):
+        if batch.closed is None or batch.outcome not in FULFILLED:
             return None
         return Aftermath(
             "When this was written, the older data and models that knew the forgotten were still there. The nightly "
