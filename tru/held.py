@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import textwrap
+from contextlib import suppress
 
+from tru.errors import RequestError
 from tru.requests.lifecycle import Batch
 from tru.workspace import Workspace
 
 _MANY, _LONGEST = 3, 110
 """Reasons that fit a screen beside everything else, and their length; the report has all of them."""
+
+
+def cuts_to_take_back(ws: Workspace) -> list[str]:
+    """Ids of the batches whose cut is still in the data although they stand aside, or every request was taken out.
+
+    That is what a kill leaves, until the next run has put the data back (:func:`tru.night.undo.take_back`). Until then
+    their folders hold the only copy of the data before.
+    """
+    from tru.requests.store import open_inbox
+
+    found = []
+    for notes in sorted(ws.batches.glob("*/notes.json")):
+        with suppress(RequestError):  # not one of ours
+            batch = open_inbox(ws).batch(notes.parent.name)
+            found += [batch.id] if batch.is_aside or batch.outcome == "withdrawn" else []
+    return found
 
 
 def reasons(batch: Batch) -> list[str]:

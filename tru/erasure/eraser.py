@@ -22,6 +22,7 @@ from tru.champion import is_retired
 from tru.erasure.pending import Pending, drop, waiting
 from tru.erasure.places import folder
 from tru.errors import ErasureError, ReleaseError
+from tru.held import cuts_to_take_back
 from tru.release import registry_reader
 from tru.release.purged import Purged
 from tru.release.registry_reader import ModelVersion
@@ -312,6 +313,8 @@ def _baseline_is_in_the_way(ws: Workspace) -> bool:
 def _refuse_meanwhile(ws: Workspace) -> None:
     if _baseline_is_in_the_way(ws):
         raise InTheWay("a baseline is being made from older data. Wait until it ends, then run this again.")
+    if strays := cuts_to_take_back(ws):
+        raise InTheWay(f"the cut of {', '.join(strays)} is still to be taken back. The next run does it: `tru run`.")
     batch = open_inbox(ws).open_batch()
     if batch is not None and batch.outcome != "held":
         raise InTheWay(f"{batch.id} is being worked on, and it needs what would be destroyed. Finish it: `tru run`.")

@@ -157,7 +157,8 @@ def _ended(ws: Workspace, ids: Sequence[str], state: State) -> Sequence[Deletion
 
 def _take_out(ws: Workspace, batch: str, ids: Sequence[str], state: State) -> Batch:
     """Take requests out of a batch; its cut, if there is one, is taken back."""
-    left = open_inbox(ws).take_out(batch, ids, state, this_owner())
+    with locks.serving(ws):
+        left = open_inbox(ws).take_out(batch, ids, state, this_owner())
     if left.closed is not None:
         take_back_strays(ws)
     elif not left.is_aside:
@@ -168,7 +169,8 @@ def _take_out(ws: Workspace, batch: str, ids: Sequence[str], state: State) -> Ba
 
 def _anew(ws: Workspace, held: Batch, **facts: Any) -> Batch:  # noqa: ANN401 - whatever JSON can hold
     """Let the next run begin a held batch anew. A cut that a kill keeps from being taken back is by that run."""
-    changed = open_inbox(ws).retry(held.id, "claim", owner=this_owner(), **facts)
+    with locks.serving(ws):
+        changed = open_inbox(ws).retry(held.id, "claim", owner=this_owner(), **facts)
     if not changed.is_aside:
         with open_lease(ws, held.id):
             take_back(ws, held.id)

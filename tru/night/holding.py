@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from tru import locks
 from tru.errors import DataError, EvaluationError, ModelError, RequestError, TruError, UnlearningError
 from tru.night.run import Run, best_effort, enter, seconds, short
 from tru.night.undo import take_back_strays
@@ -83,12 +84,13 @@ def make_way(ws: Workspace) -> None:
     """Let a held batch step aside if other requests wait behind it; its cut is taken back.
 
     Raises:
-        LeaseHeld: another run is at it.
+        Busy: an erasure or a rollback is at work, or another run is at it.
     """
     inbox = open_inbox(ws)
     opened = inbox.open_batch()
     if opened is not None and opened.is_held and is_awaited(inbox):
-        inbox.put_aside(opened.id)
+        with locks.serving(ws):
+            inbox.put_aside(opened.id)
     take_back_strays(ws)
 
 

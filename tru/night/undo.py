@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import shutil
 
+from tru import locks
 from tru.data.swap import replace_folder
-from tru.errors import LeaseHeld, RequestError
+from tru.held import cuts_to_take_back
 from tru.release.versions import DataVersions
-from tru.requests.lifecycle import Batch
-from tru.requests.store import open_inbox, open_ledger
+from tru.requests.store import open_ledger
 from tru.stages import clear
-from tru.workspace import Workspace, only_one
+from tru.workspace import Workspace
 
 NOTES = "notes.json"
 """In a batch's folder, says that the data before the cut is there as a whole."""
@@ -55,25 +55,9 @@ def take_back_strays(ws: Workspace) -> None:
     """Take back the cuts of batches that stand aside, or that ended because every request was taken out of them.
 
     Raises:
-        LeaseHeld: another process is at it.
+        Busy: an erasure or a rollback is at work, or another process does it.
     """
-    if not ws.batches.is_dir():
-        return
-    busy = LeaseHeld("another run is putting data back in this workspace. Wait until it ends, then run this again.")
-    with only_one(ws.state / "data.lock", busy):
-        for folder in sorted(ws.batches.iterdir()):
-            batch = _batch(ws, folder.name)
-            if batch is not None and (batch.is_aside or batch.outcome == "withdrawn"):
-                take_back(ws, batch.id)
-
-
-def is_cut(ws: Workspace) -> bool:
-    """Whether the data is without somebody who is not forgotten yet, so that replacing it would undo that."""
-    return any(ws.batches.glob(f"*/{NOTES}"))
-
-
-def _batch(ws: Workspace, id: str) -> Batch | None:
-    try:
-        return open_inbox(ws).batch(id)
-    except RequestError:
-        return None
+    if cuts_to_take_back(ws):
+        with locks.serving(ws):
+            for batch in cuts_to_take_back(ws):
+                take_back(ws, batch)

@@ -202,6 +202,8 @@ def how(batch: Batch) -> list[tuple[str, str]]:
     if ending(batch) in ("released", "retired") and batch.facts.get("released"):
         name = "Released" if ending(batch) == "released" else "Accepted"
         found.append((name, f"The person's reason: {batch.facts['released']}"))
+    elif batch.facts.get("accepted"):
+        found.append(("Accepted", f"The person's reason: {batch.facts['accepted']}"))
     cost, drift = gate.get("cost") or {}, gate.get("drift") or {}
     if cost.get("words"):
         found.append(("Cost", str(cost["words"])))
