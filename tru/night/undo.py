@@ -7,6 +7,8 @@ notes say that there is a cut to take back. Whatever a kill leaves of it is done
 from __future__ import annotations
 
 import shutil
+from functools import partial
+from pathlib import Path
 
 from tru import locks
 from tru.data.swap import replace_folder
@@ -27,8 +29,7 @@ def take_back(ws: Workspace, batch: str) -> None:
     """
     folder = ws.batches / batch
     if (folder / NOTES).exists():
-        before = folder / "before"
-        replace_folder(ws.data, lambda new: shutil.copytree(before, new, dirs_exist_ok=True))
+        replace_folder(ws.data, partial(_copied, folder / "before"))
         versions = DataVersions(ws)
         md5 = versions.add()
         versions.commit(f"Data as it was before {batch}")
@@ -36,6 +37,10 @@ def take_back(ws: Workspace, batch: str) -> None:
             enter_data(ws, batch, last.facts.get("after"), md5, how="taken back")
         (folder / NOTES).unlink()
     clear(folder)
+
+
+def _copied(before: Path, new: Path) -> None:
+    shutil.copytree(before, new, dirs_exist_ok=True)
 
 
 def enter_data(ws: Workspace, batch: str, before: str | None, after: str | None, **facts: object) -> None:

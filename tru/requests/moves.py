@@ -189,7 +189,7 @@ def close(rows: Transaction, key: Key, closed: Batch) -> None:
     """
     left = [request for request in rows.requests(batch=closed.id) if request.is_open]
     outcome = closed.outcome
-    if outcome in (None, "held", "withdrawn") or (outcome == "not found") != (not left):
+    if outcome is None or outcome == "held" or outcome == "withdrawn" or (outcome == "not found") != (not left):
         raise RequestError(f"Batch {closed.id} with {len(left)} open requests cannot be closed as '{outcome}'.")
     rows.mark([mark for request in left if (mark := revocation_of(key, request)) is not None])
     end(rows, left, State.CLOSED, outcome)
