@@ -52,7 +52,7 @@ def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict
     with night.open_lease(ws, batch):
         try:
             closed = _worked(ws, batch)
-        except (TruError, tasks.StepFailed) as error:
+        except TruError as error:
             if (reasons := night.failed(ws, batch, error)) is None:
                 raise
             tasks.hold(here, batch, reasons)

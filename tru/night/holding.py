@@ -58,9 +58,10 @@ def failed(ws: Workspace, batch: str, error: Exception) -> list[str] | None:
         return None
     if isinstance(error, FOR_GOOD):
         return [" ".join(reason.split()) for reason in getattr(error, "reasons", [str(error)])]
-    if isinstance(error, TruError):
+    place = getattr(error, "place", None)  # of an error that was met in a Prefect task, which says no more of it
+    if isinstance(error, TruError) and place is None:
         return None
-    run, place = Run(ws, batch), getattr(error, "place", None) or place_of(error)
+    run, place = Run(ws, batch), place or place_of(error)
     if (run.facts.get("failure") or {}).get("step") == step:
         return [f"the step {step!r} stopped in two runs on an error that nobody foresaw, the last time on {place}"]
     run.note(failure={"step": step, "place": place})
