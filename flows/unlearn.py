@@ -45,9 +45,7 @@ def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict
     if batch is None:
         erased = tasks.erase(here)["batches"]  # of earlier nights, whose time of grace is over now
         night.remind(ws)
-        return Completed(
-            message="Nothing to do: no deletion request is due.", data={"batch": None, "erased": erased, "held": []}
-        )
+        return Completed(message="Nothing to do: no deletion request is due.", data={"batch": None, "erased": erased})
 
     with night.open_lease(ws, batch):
         try:
@@ -57,7 +55,9 @@ def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict
                 raise
             tasks.hold(here, batch, reasons)
             raise ReleaseError(_call_a_person(batch, FAILED, reasons)) from error
-    done = {"batch": batch, **closed, "erased": tasks.erase(here)["batches"], "held": night.held(ws)}
+    done = {"batch": batch, **closed, "erased": tasks.erase(here)["batches"]}
+    if held := night.held(ws):  # of this night or earlier ones
+        done["held"] = held
     notices.summary(ws, batch)
     return Completed(message=ended(done), data=done)
 
@@ -97,7 +97,7 @@ def ended(done: dict[str, Any]) -> str:
             f" {done['not_found']} of {done['size']} requests named nobody and nothing in the data: closed as "
             "“not found”, see `tru requests list --state closed`."
         )
-    if done["held"]:
+    if done.get("held"):
         words += f" Held for a person to decide: {', '.join(done['held'])}, see `tru status`."
     return words
 

@@ -20,7 +20,7 @@ from flows import approval, notices, tasks
 from flows.unlearn import run, unlearn_nightly
 from tests.patience import HANG, until
 from tru import night
-from tru.errors import Busy, LeaseHeld, RequestError, TruError
+from tru.errors import Busy, CheckFailed, LeaseHeld, RequestError, TruError, WorkspaceError
 from tru.requests.store import open_inbox
 
 FLOW = [sys.executable, "-m", "flows.unlearn"]
@@ -258,6 +258,33 @@ def test_a_second_no_holds_the_batch_and_calls_a_person(play):
     assert "`tru batch retry`" in state.message and "`tru batch release`" in state.message
     with pytest.raises(TruError):
         state.result()
+
+
+def test_a_step_that_fails_for_good_holds_the_batch_and_the_run_says_so(play, monkeypatch):
+    script = Script()
+    script.errors["check"] = [CheckFailed("no")]
+    monkeypatch.setattr(night, "failed", lambda ws, batch, error: ["no picture is left"])
+    state = play(script)
+    assert state.is_failed() and "batch-1 is held" in state.message and "no picture is left" in state.message
+    assert "`tru batch accept`" in state.message
+    assert script.calls[-3:] == ["check", "hold", "leave"] and script.told["hold"] == ["no picture is left"]
+
+
+def test_an_unforeseen_error_is_counted_after_its_retries_by_type_and_place(play, monkeypatch):
+    told = []
+    script = Script()
+    script.errors["check"] = [KeyError("u-somebody")] * 3
+    monkeypatch.setattr(night, "failed", lambda ws, batch, error: told.append(error.place))
+    state = play(script)
+    assert state.is_failed() and script.calls.count("check") == 3 and "hold" not in script.calls
+    assert len(told) == 1 and told[0].startswith("KeyError at ") and "u-somebody" not in str(told)
+
+
+def test_what_holds_no_batch_is_the_end_of_the_run_alone(play):
+    script = Script()
+    script.errors["check"] = [WorkspaceError("params.yaml is wrong")]
+    state = play(script)
+    assert state.is_failed() and "params.yaml is wrong" in state.message and "hold" not in script.calls
 
 
 def test_without_a_persons_yes_the_batch_is_held(play, monkeypatch):
