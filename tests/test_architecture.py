@@ -24,6 +24,8 @@ TOOLS = {
     "mlflow": {
         "tru.release.registry",
         "tru.release.serving_input",
+        "tru.release.runs",
+        "tru.release.packing",
         "tru.release.serving_model",
         "tru.release.model_rows",
         "tru.release.model_server",

@@ -76,7 +76,7 @@ def test_a_champion_is_written_down_and_its_version_names_the_entry(ws):
     crown(ws, "1", "trained")
     crown(ws, "2", "unlearned", "batch-1", method="tru")
 
-    assert champion(ws) == "2" and Registry(ws).by_alias("challenger").version == "2"
+    assert champion(ws) == "2" and Registry(ws).champion().aliases == ("champion",)
     assert reigns(ws) == [("1", None, "trained"), ("2", "1", "unlearned")]
     entry = open_ledger(ws).last("champion")
     assert entry.facts == {
@@ -92,10 +92,22 @@ def test_a_champion_is_written_down_and_its_version_names_the_entry(ws):
     assert unanchored(ws) == [] and open_ledger(ws).verify() == []
 
 
-def test_a_trained_champion_is_no_challenger(ws):
-    crown(ws, "1", "trained")
-    crown(ws, "2", "baseline")
-    assert Registry(ws).by_alias("challenger") is None
+@pytest.mark.parametrize("why", ["trained", "unlearned", "retrained", "released", "baseline", "rollback"])
+def test_a_champion_has_one_alias_however_it_came_to_serve(ws, why):
+    registry = Registry(ws)
+    for alias, version in (("champion", "1"), ("challenger", "1"), ("baseline", "2")):  # as version 0.1.0 left them
+        registry.set_alias(alias, version)
+    crown(ws, "2", why)
+    assert {v.version: v.aliases for v in registry.list_versions() if v.aliases} == {"2": ("champion",)}
+
+
+def test_the_baseline_keeps_its_alias_while_another_version_serves(ws):
+    Registry(ws).set_alias("baseline", "1")
+    crown(ws, "2", "unlearned", "batch-1")
+    assert {v.version: v.aliases for v in Registry(ws).list_versions() if v.aliases} == {
+        "1": ("baseline",),
+        "2": ("champion",),
+    }
 
 
 def test_saying_it_twice_changes_nothing(ws):

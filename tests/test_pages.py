@@ -5,12 +5,14 @@ import os
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from tru import pages
 from tru.release.registry import Registry
 from tru.workspace import Workspace
 
 ADDRESS = "http://127.0.0.1:5999"
+MODELS = "workflowType=machine_learning"
 
 
 @pytest.fixture
@@ -30,14 +32,17 @@ def running(workspace):
 def test_the_page_of_runs_shows_models_and_is_there_before_the_first_run(running):
     link = pages.runs_page(running)
 
-    assert link == f"{ADDRESS}/#/experiments/{Registry(running).experiment_id()}/runs?workflowType=machine_learning"
+    view = "viewStateShareKey=tru&workflowType=machine_learning"
+    assert link == f"{ADDRESS}/#/experiments/{Registry(running).experiment_id()}/runs?{view}"
+    client = MlflowClient(running.tracking_uri)
+    assert "mlflow.sharedViewState.tru" in client.get_experiment(Registry(running).experiment_id()).tags
 
 
 def test_a_run_and_a_version_have_links_of_their_own(running):
     experiment = Registry(running).experiment_id()
 
-    assert pages.run_page(running, "abc") == f"{ADDRESS}/#/experiments/{experiment}/runs/abc"
-    assert pages.version_page(running, "3") == f"{ADDRESS}/#/models/tru-recommender/versions/3"
+    assert pages.run_page(running, "abc") == f"{ADDRESS}/#/experiments/{experiment}/runs/abc?{MODELS}"
+    assert pages.version_page(running, "3") == f"{ADDRESS}/#/models/tru-recommender/versions/3?{MODELS}"
 
 
 def test_where_no_page_runs_there_is_no_link_and_nothing_is_made(workspace):
@@ -50,4 +55,4 @@ def test_where_no_page_runs_there_is_no_link_and_nothing_is_made(workspace):
 def test_a_tracking_server_is_its_own_page(running, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example/")
 
-    assert pages.version_page(running, "3") == "https://mlflow.example/#/models/tru-recommender/versions/3"
+    assert pages.version_page(running, "3") == f"https://mlflow.example/#/models/tru-recommender/versions/3?{MODELS}"

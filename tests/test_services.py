@@ -187,7 +187,9 @@ def test_up_run_down(cleared, environment, tmp_path):
     assert page in first.stdout
     # The page of runs, which MLflow does not open by itself; the link works before there is any run.
     (link,) = [line.split()[-1] for line in first.stdout.splitlines() if line.startswith("  MLflow page")]
-    assert link == f"{running.address('mlflow')}/#/experiments/1/runs?workflowType=machine_learning"
+    assert (
+        link == f"{running.address('mlflow')}/#/experiments/1/runs?viewStateShareKey=tru&workflowType=machine_learning"
+    )
     assert experiment(running.address("mlflow"), "1")["name"] == "tru"
     assert "  prefect deployment run unlearn-nightly\n" in first.stdout
     token, started = running.token, processes.family(running.token, running.members)

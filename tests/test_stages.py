@@ -18,6 +18,7 @@ from tru.errors import TruError
 from tru.models.params import TrainParams
 from tru.release.versions import DataVersions
 from tru.requests.store import open_inbox
+from tru.tracking.settings import flat
 from tru.training import fit
 from tru.unlearning.calibration import REHEARSAL
 from tru.unlearning.params import UnlearnParams
@@ -110,7 +111,7 @@ def test_an_unknown_stage_is_refused(trained):
 
 
 def test_nested_settings_become_flat_params():
-    assert stages.flat({"train": {"seed": 0, "deep": {"er": 1}}, "x": None}) == {
+    assert flat({"train": {"seed": 0, "deep": {"er": 1}}, "x": None}) == {
         "train.seed": 0,
         "train.deep.er": 1,
         "x": None,

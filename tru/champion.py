@@ -23,7 +23,6 @@ Why = Literal["trained", "unlearned", "retrained", "baseline", "rollback", "rele
 
 LEDGER_TAG = "tru.ledger"
 DELETED_TAG = "tru.deleted_through"
-_CANDIDATES = ("unlearned", "retrained", "released")  # they came out of a batch, so they are the challenger too
 _LONGEST = 300  # characters of a reason
 
 
@@ -231,22 +230,17 @@ def _entered(
 def _finish(ws: Workspace, registry: Registry, entry: Entry) -> None:
     """Do what the entry says; if a later one came meanwhile, do that: the alias ends where the ledger ends."""
     while True:
-        if entry.facts["version"] is None:
+        version = entry.facts["version"]
+        if version is None:
             registry.drop_alias(CHALLENGER)
             registry.drop_alias(CHAMPION)
         else:
-            _serve(registry, str(entry.facts["version"]), entry)
+            registry.set_champion(str(version))
+            registry.tag(str(version), {LEDGER_TAG: entry.digest})
         last = open_ledger(ws).last("champion")
         if last is None or last.seq <= entry.seq:
             return
         entry = last
-
-
-def _serve(registry: Registry, version: str, entry: Entry) -> None:
-    if entry.facts["why"] in _CANDIDATES:
-        registry.set_alias(CHALLENGER, version)
-    registry.set_alias(CHAMPION, version)
-    registry.tag(version, {LEDGER_TAG: entry.digest})
 
 
 def _same(entry: Entry, version: str | None, why: str, batch: str | None) -> bool:

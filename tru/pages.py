@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tru import services
+from tru.release.names import VIEW
 from tru.release.registry import Registry
 from tru.release.registry_reader import MODEL_NAME
 from tru.workspace import Workspace
@@ -28,16 +29,18 @@ def runs_page(ws: Workspace) -> str | None:
     The experiment is made if there is none yet, so that the link works before the first run.
     """
     page = mlflow_page(ws)
-    return page and f"{page}/#/experiments/{Registry(ws).experiment_id()}/runs?{_MODELS_IN_VIEW}"
+    # Without our view the table shows no number of any run.
+    view = f"viewStateShareKey={VIEW}&{_MODELS_IN_VIEW}"
+    return page and f"{page}/#/experiments/{Registry(ws).experiment_id()}/runs?{view}"
 
 
 def run_page(ws: Workspace, run_id: str) -> str | None:
     """Link to one run; None if no page is running."""
     page = mlflow_page(ws)
-    return page and f"{page}/#/experiments/{Registry(ws).experiment_id()}/runs/{run_id}"
+    return page and f"{page}/#/experiments/{Registry(ws).experiment_id()}/runs/{run_id}?{_MODELS_IN_VIEW}"
 
 
 def version_page(ws: Workspace, version: str) -> str | None:
     """Link to a registered version of the recommender; None if no page is running."""
     page = mlflow_page(ws)
-    return page and f"{page}/#/models/{MODEL_NAME}/versions/{version}"
+    return page and f"{page}/#/models/{MODEL_NAME}/versions/{version}?{_MODELS_IN_VIEW}"

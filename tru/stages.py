@@ -11,12 +11,14 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tru.errors import TruError, UnlearningError
 from tru.models.params import TrainParams
 from tru.settings import Settings, load_settings
+from tru.tracking.settings import finished
 from tru.unlearning.params import UnlearnParams
 from tru.workspace import Workspace
 
@@ -82,7 +84,8 @@ def unlearn_stage(ws: Workspace, settings: Settings) -> None:
     from tru.unlearning.base import make
 
     original = TrainedModel.load(ws.artifacts / "original")
-    make(settings.unlearn, settings.train).unlearn(original, _retained(ws, original)).save(ws.artifacts / "unlearned")
+    unlearned = make(settings.unlearn, settings.train).unlearn(original, _retained(ws, original))
+    finished(unlearned).save(ws.artifacts / "unlearned")
 
 
 def evaluate_stage(ws: Workspace, settings: Settings) -> None:
@@ -90,13 +93,13 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
     from tru.evaluation.audits import Stage
     from tru.evaluation.report import compare
     from tru.models.trained import TrainedModel
-    from tru.release.versions import DataVersions
 
+    began = datetime.now(UTC)
     original = TrainedModel.load(ws.artifacts / "original")
-    models = {"original": original, "unlearned": TrainedModel.load(ws.artifacts / "unlearned")}
+    unlearned = TrainedModel.load(ws.artifacts / "unlearned")
     baselines = [TrainedModel.load(folder) for folder in sorted((ws.artifacts / "retrained").iterdir())]
     stage = Stage.of(original.data, _retained(ws, original))
-    found = compare(stage, original, models["unlearned"], baselines)
+    found = compare(stage, original, unlearned, baselines)
     verdict = found.verdict(settings.gate)
     words: dict[str, Any] = {**found.models(), "seconds": found.seconds, "verdict": verdict.word, "seeds": found.seeds}
     words["gate"] = verdict.to_dict()
@@ -108,8 +111,47 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
         write_json(ws.metrics / f"{name}.json", _headline(row, verdict.word if name == "unlearned" else None))
     rows = [(name, row["membership_auc"]) for name, row in found.models().items()]
     write_csv(ws.metrics / "models.csv", ["model", "value"], rows)
-    md5 = DataVersions(ws).md5()
-    log_comparison(ws, found, md5, f"research/{md5}/{digest(settings)}", settings)
+    _log_experiment(ws, found, (original, unlearned, baselines), settings, began)
+
+
+def _log_experiment(
+    ws: Workspace,
+    found: Comparison,
+    models: tuple[TrainedModel, TrainedModel, list[TrainedModel]],
+    settings: Settings,
+    began: datetime,
+) -> None:
+    from tru.release.versions import DataVersions
+    from tru.tracking.groups import of_experiment
+    from tru.tracking.runs import log_comparison, log_verdict, named
+
+    md5, original = DataVersions(ws).md5(), models[0]
+    share = found.pairs / max(len(original.data.edges), 1)
+    through = _respected(ws, md5) if stands_on(ws, original) else None
+    group = of_experiment(settings, md5, f"research/{md5}/{digest(settings)}", share, through)
+    parent = log_comparison(ws, found, named(*models), group, settings, began)
+    log_verdict(ws, parent, found.verdict(settings.gate).to_dict(), found.rows()["unlearned"])
+
+
+def _respected(ws: Workspace, md5: str) -> str | None:
+    """How many completed deletions the present data respects, by what the champion on the same data says; else None."""
+    from tru.release import registry_reader
+
+    champion = registry_reader.champion(ws)
+    if champion is None or champion.tags.get("tru.data_md5") != md5:
+        return None
+    return champion.tags.get("tru.deleted_through")
+
+
+def stands_on(ws: Workspace, model: TrainedModel) -> bool:
+    """Whether a model was trained on the data that is there now."""
+    import numpy as np
+
+    from tru.data.interactions import load_dataset
+    from tru.data.prepare import prepare
+
+    mine, theirs = model.data.arrays(), prepare(load_dataset(ws.data), model.recipe.canary_rate).arrays()
+    return mine.keys() == theirs.keys() and all(np.array_equal(mine[name], theirs[name]) for name in mine)
 
 
 def _headline(row: Mapping[str, Any], verdict: str | None) -> dict[str, Any]:
@@ -153,7 +195,8 @@ def calibrated(model: TrainedModel, params: UnlearnParams) -> TrainedModel:
     """
     from tru.unlearning.calibration import calibrate
 
-    model = model.with_facts(train_seconds=model.facts["seconds"], method="train")
+    ended = model.facts.get("ended") or finished(model).facts["ended"]
+    model = model.with_facts(train_seconds=model.facts["seconds"], trained=ended, method="train")
     if params.strength != "canary":
         return model
     with suppress(UnlearningError):
@@ -177,42 +220,10 @@ def retrained(
         if not (place / "model.json").exists():
             checkpoint = folder.parent / f"{folder.name}-{k}.npz"
             seed = original.recipe.seed + k
-            Retrain(train, seed=seed, checkpoint=checkpoint).unlearn(original, retained).save(place)
+            finished(Retrain(train, seed=seed, checkpoint=checkpoint).unlearn(original, retained)).save(place)
             checkpoint.unlink(missing_ok=True)
         models.append(TrainedModel.load(place))
     return models
-
-
-def log_comparison(ws: Workspace, found: Comparison, data_md5: str, key: str, settings: Settings) -> None:
-    """One MLflow run per model, same metric names on the same data, so that the compare page lines them up."""
-    from tru.release.registry import Registry
-
-    registry = Registry(ws)
-    named = [("original", found.original), ("unlearned", found.unlearned)]
-    named += [("retrained" if k == 0 else f"retrained-{k}", row) for k, row in enumerate(found.retrained)]
-    for name, evidence in named:
-        row = evidence.metrics if evidence else {}
-        numbers = {metric: value for metric, value in row.items() if value == value}
-        seconds = found.seconds[
-            "retrain" if name.startswith("retrained") else {"original": "train"}.get(name, "unlearn")
-        ]
-        if numbers:
-            registry.log_run(
-                name,
-                key=f"{key}/{name}",
-                data_md5=data_md5,
-                metrics={**numbers, **({"seconds": seconds} if seconds is not None else {})},
-                params=flat(settings.model_dump(include={"model", "train", "unlearn", "gate"})),
-                tags={"tru.method": name},
-            )
-
-
-def flat(words: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
-    out: dict[str, Any] = {}
-    for name, value in words.items():
-        out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return out
 
 
 def write_json(file: Path, words: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

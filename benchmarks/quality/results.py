@@ -116,7 +116,7 @@ def log(folder: Path, workspace: Path, finished: Mapping[str, Mapping[str, Any]]
     """
     from benchmarks.quality.pantry import digest
     from tru.release.registry import Registry
-    from tru.stages import flat
+    from tru.tracking.settings import flat
     from tru.workspace import Workspace
 
     registry = Registry(Workspace(workspace.resolve()), experiment="quality")

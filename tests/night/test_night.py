@@ -138,11 +138,11 @@ def test_a_model_that_stands_on_other_data_is_trained_again(trained):
     from dataclasses import replace
 
     from tru.models.trained import TrainedModel
-    from tru.night.first import _stands_on
+    from tru.stages import stands_on
 
     folder = trained.artifacts / "original"
     model = TrainedModel.load(folder)
-    assert _stands_on(trained, model)
+    assert stands_on(trained, model)
     replace(model, data=replace(model.data, train=model.data.train[:-1], canary=model.data.canary[:-1])).save(folder)
     forced = []
     reproduce = DataVersions.reproduce
@@ -222,14 +222,16 @@ def _logged_again(ws):
 
 
 def test_a_report_that_cannot_be_written_stops_nothing(trained, monkeypatch, caplog):
-    from tru.night import run, steps
+    from tru.night import steps
+    from tru.tracking import runs
 
     def broken(*_):
         raise ValueError("u-somebody")
 
-    monkeypatch.setattr(run, "render", broken)
+    monkeypatch.setattr(runs, "compose", broken)
     monkeypatch.setattr(steps, "write_report", broken)
     file_requests(trained, subjects(trained))
     found = open_inbox(trained).batch(whole_night(trained))
     assert found.outcome == "unlearned"
     assert "could not be written (ValueError)" in caplog.text and "u-somebody" not in caplog.text
+    assert "could not be kept in MLflow (ValueError)" in caplog.text

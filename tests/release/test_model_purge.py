@@ -73,6 +73,35 @@ def night(
     )
 
 
+def group(registry: Registry, key: str, mark: int, artifact: Path, **tags: str) -> str:
+    """The parent of a night, a baseline or an experiment, with a picture."""
+    note = "nothing" if mark >= MARK or tags else RESIDUE
+    return registry.log_run(
+        key.partition("/")[0],
+        key=f"{key}/parent",
+        data_md5=f"{note}-{mark}",
+        metrics={"test/ndcg@20": 0.5},
+        params={"note": note},
+        tags={"tru.deleted_through": mark, "note": note, **tags},
+        artifacts=[artifact],
+    )
+
+
+def research(registry: Registry, key: str, artifact: Path, **tags: Any) -> None:
+    """What one `dvc repro` logs."""
+    parent = registry.log_run(
+        "5 % of users, seed 7, tru",
+        key=f"{key}/parent",
+        data_md5="nothing",
+        metrics={"test/ndcg@20": 0.5},
+        params={"forget.seed": 7},
+        tags=tags,
+        artifacts=[artifact],
+    )
+    facts: dict[str, Any] = {"data_md5": "nothing", "metrics": {"test/ndcg@20": 0.5}, "params": {}}
+    registry.log_run("unlearned", key=f"{key}/unlearned", tags=tags, parent=parent, artifacts=[artifact], **facts)
+
+
 def grow(ws: Workspace, old: Path, new: Path) -> str:
     """Three nights, a weekly baseline, and all the litter that MLflow collects; returns the run of the baseline."""
     registry, client = Registry(ws), MlflowClient(ws.tracking_uri, registry_uri=ws.tracking_uri)
@@ -80,6 +109,9 @@ def grow(ws: Workspace, old: Path, new: Path) -> str:
         run = night(registry, old, mark)
         registry.register(run, {"tru.deleted_through": mark, "note": RESIDUE})
         night(registry, None, mark, "original")
+        group(registry, f"batch-{mark}/x", mark, old / "model.json")
+    research(registry, "research/1.dir/x", old / "model.json")
+    group(registry, "baseline-1", 2, old / "model.json", **{"tru.method": "baseline"})
     baseline = night(registry, old, 2, "baseline", "baseline-1/seed-0", **{"tru.method": "baseline"})
     night(registry, None, 2, "baseline-1", "baseline-1/seed-1", **{"tru.method": "baseline"})
     registry.set_alias("baseline", registry.register(baseline, {"tru.deleted_through": 2}).version)
@@ -91,6 +123,7 @@ def grow(ws: Workspace, old: Path, new: Path) -> str:
     champion = registry.register(run, {"tru.deleted_through": MARK})
     registry.set_alias(CHAMPION, champion.version)
     night(registry, None, MARK, "original")
+    group(registry, f"batch-{MARK}/x", MARK, new / "model.json")
     # the champion's run has another model, and a copy of an old version stands under another name
     other = client.create_logged_model(experiment, name="other", source_run_id=run, params={"note": RESIDUE})
     client.log_model_artifacts(other.model_id, str(old))
@@ -189,7 +222,15 @@ def test_nothing_old_is_left_and_all_that_is_needed_is(ws: Workspace, template: 
     baseline = (template.parent / "baseline").read_text()
     runs = client.search_runs([e.experiment_id for e in client.search_experiments(view_type=ViewType.ALL)])
     # the champion, what it was compared with that night, and the numbers of the latest baseline
-    assert sorted(run.info.run_name for run in runs) == ["baseline", "baseline-1", "candidate", "original"]
+    # and those of an experiment; each with its parent
+    assert sorted(run.info.run_name for run in runs) == [
+        "5 % of users, seed 7, tru",
+        *("baseline", "baseline-1", "baseline-1", "batch-3", "candidate", "original", "unlearned"),
+    ]
+    assert sorted(run.info.run_name for run in runs if client.list_artifacts(run.info.run_id)) == [
+        "batch-3",
+        "candidate",
+    ]
     numbers = client.get_run(baseline)
     assert numbers.data.metrics == {"test/ndcg_at_20": 0.5} and numbers.outputs.model_outputs == []
     assert client.list_artifacts(baseline) == []
@@ -372,6 +413,62 @@ def test_a_folder_that_cannot_be_emptied_is_told_and_the_rest_goes(
     is_clean(ws)
 
 
+# -- parents and experiments ------------------------------------------------------------------------------------------
+
+
+def names(ws: Workspace, *, with_artifacts: bool = False) -> set[str]:
+    """The keys of the runs that are there; only of those that have artifacts, if so asked."""
+    client = MlflowClient(ws.tracking_uri)
+    found = client.search_runs([version_experiment(client)])
+    return {run.data.tags["tru.key"] for run in found if not with_artifacts or client.list_artifacts(run.info.run_id)}
+
+
+def test_a_parent_goes_with_the_last_of_its_children_though_it_respects_the_mark(ws: Workspace, new: Path) -> None:
+    registry = Registry(ws)
+    group(registry, "weekly-1", MARK, new / "model.json")
+    later = registry.register(night(registry, new, MARK, key="weekly-1/seed-0"), {"tru.deleted_through": MARK})
+    registry.set_alias(CHAMPION, later.version)
+    ModelPurge(ws).purge(MARK, [later.version])
+    assert {"weekly-1/parent", "weekly-1/seed-0"} <= names(ws)
+    assert not [key for key in names(ws) if key.startswith("batch-")]  # the night before, parent and all
+    assert not [file for file in ws.model_store.rglob("*") if file.is_file() and RESIDUE in str(file)]
+
+
+def test_a_parent_whose_children_are_still_to_come_is_left_to_whoever_logs_them(ws: Workspace, new: Path) -> None:
+    registry, champion = Registry(ws), kept(ws)
+    group(registry, "weekly-2", MARK, new / "model.json")
+    ModelPurge(ws).purge(MARK, [champion.version])
+    assert "weekly-2/parent" in names(ws, with_artifacts=True)
+    ModelPurge(ws).purge(MARK, [champion.version])
+    assert "weekly-2/parent" in names(ws)
+
+
+def test_an_experiment_that_knows_nobody_keeps_its_pictures_an_older_one_its_numbers(ws: Workspace, new: Path) -> None:
+    research(Registry(ws), "research/3.dir/y", new / "model.json", **{"tru.deleted_through": MARK})
+    ModelPurge(ws).purge(MARK, [kept(ws).version])
+    both = {f"research/{data}/{run}" for data in ("1.dir/x", "3.dir/y") for run in ("parent", "unlearned")}
+    assert {key for key in names(ws) if key.startswith("research/")} == both
+    assert {key for key in names(ws, with_artifacts=True) if key.startswith("research/")} == {
+        "research/3.dir/y/parent",
+        "research/3.dir/y/unlearned",
+    }
+    client = MlflowClient(ws.tracking_uri)
+    for run in client.search_runs([version_experiment(client)], "tags.`tru.key` LIKE 'research/%'"):
+        assert run.data.metrics == {"test/ndcg_at_20": 0.5}
+
+
+def test_experiments_of_an_earlier_version_and_cells_of_the_benchmarks_keep_their_numbers(ws: Workspace) -> None:
+    facts: dict[str, Any] = {"data_md5": "1.dir", "metrics": {"membership_auc": 0.5}, "params": {}, "tags": {}}
+    for key in ("research/1.dir/old/original", "quality/cell-1/abc"):
+        Registry(ws).log_run("x", key=key, **facts)
+    half = MlflowClient(ws.tracking_uri).create_run(
+        version_experiment(MlflowClient(ws.tracking_uri)), tags={"tru.key": "research/1.dir/old/unlearned"}
+    )
+    ModelPurge(ws).purge(MARK, [kept(ws).version])
+    assert {"research/1.dir/old/original", "quality/cell-1/abc"} <= names(ws)
+    assert half.data.tags["tru.key"] not in names(ws)  # it was never finished
+
+
 # -- elsewhere --------------------------------------------------------------------------------------------------------
 
 
@@ -552,6 +649,41 @@ def test_killed_by_the_clock(ws: Workspace, forge: Any, delay: float) -> None:
 
 def test_decision_on_an_empty_store() -> None:
     assert doomed(Holdings((), (), ()), 3, {1}, is_ours=True) == model_purge.Doomed()
+
+
+def run_of(key: str, mark: int | None = None, **more: Any) -> Run:
+    tags = {"tru.key": key} | ({} if mark is None else {"tru.deleted_through": str(mark)})
+    return Run(key, 0, tags, **more)
+
+
+def test_parents_are_destroyed_before_their_children() -> None:
+    runs = tuple(run_of(f"b/x/{name}", 1) for name in ("a", "parent", "z"))
+    assert [run.id for run in doomed(Holdings((), runs, ()), 3, {1}, is_ours=True).runs] == [
+        "b/x/parent",
+        "b/x/a",
+        "b/x/z",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("children", "fate"),
+    [
+        ([run_of("b/x/seed-0", 1)], "gone"),
+        ([run_of("b/x/seed-0", 3)], "whole"),
+        ([run_of("b/x/seed-0", 1), run_of("b/x/seed-1", 3)], "whole"),
+        ([run_of("b/x/seed-0", 3, is_deleted=True)], "whole"),  # as if it had none: by what it says itself
+        ([], "whole"),
+    ],
+)
+def test_a_parent_is_as_old_as_its_children(children: list[Run], fate: str) -> None:
+    parent = run_of("b/x/parent", 3)
+    found = doomed(Holdings((), (parent, *children), ()), 3, {1}, is_ours=True)
+    assert ("gone" if parent in found.runs else "emptied" if parent.id in found.emptied else "whole") == fate
+
+
+def test_a_parent_in_the_trash_stays_there_and_goes() -> None:
+    runs = (run_of("b/x/parent", 3, is_deleted=True), run_of("b/x/seed-0", 3))
+    assert [run.id for run in doomed(Holdings((), runs, ()), 3, {1}, is_ours=True).runs] == ["b/x/parent"]
 
 
 def test_only_the_model_behind_a_kept_version_stays() -> None:

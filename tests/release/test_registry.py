@@ -161,26 +161,49 @@ def test_version_life(registry: Registry, model_dir: Path, tmp_path: Path) -> No
     first = release(registry, "one", model_dir)
     assert abs(first.created - datetime.now(UTC)) < timedelta(minutes=5)
     assert first == ModelVersion("1", first.run_id, {"tru.data_md5": MD5, "tru.deleted_through": "3"}, first.created)
-    assert registry.by_alias("challenger") is None
+    assert registry.by_alias("baseline") is None
     run = log(registry, "two", model_dir=model_dir)
     second = registry.register(run, {"tru.verdict": "pass"})
     assert registry.register(run, {"tru.verdict": "fail"}).version == second.version == "2"
     assert registry.tag("2", {"tru.batch": "b"}).tags == {"tru.verdict": "fail", "tru.batch": "b"}
-    registry.set_alias("challenger", "2")
+    registry.set_alias("baseline", "2")
     assert [(found.version, found.aliases) for found in registry.list_versions()] == [
-        ("2", ("challenger",)),
+        ("2", ("baseline",)),
         ("1", ("champion",)),
     ]
     registry.set_alias(CHAMPION, "2")
     champion = registry.champion()
-    assert champion is not None and champion.aliases == ("challenger", "champion")
+    assert champion is not None and champion.aliases == ("baseline", "champion")
     assert champion == registry.get("2")
+    registry.set_champion("2")
+    assert [(found.version, found.aliases) for found in registry.list_versions()] == [("2", ("champion",)), ("1", ())]
     copy = tmp_path / "deep" / "copy"
     for _ in range(2):
         assert registry.download("1", copy) == copy
         assert sorted(path.name for path in copy.iterdir()) == ["model.json", "serving.npz"]
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
     assert (registry.model_dir("1") / "serving.npz").read_bytes() == (model_dir / "serving.npz").read_bytes()
+
+
+def test_what_versions_say_of_themselves(registry: Registry, client: MlflowClient, model_dir: Path) -> None:
+    run = log(registry, "one", model_dir=model_dir)
+    for card in ("### Data", "### Data\n\nand more"):  # a repeated step says it again, perhaps differently
+        registry.register(run, {}, card)
+        assert client.get_model_version("tru-recommender", "1").description == card
+    registry.register(run, {"tru.verdict": "pass"})
+    assert client.get_model_version("tru-recommender", "1").description == card
+    assert "`champion` serves" in client.get_registered_model("tru-recommender").description
+
+
+def test_the_registered_model_of_an_earlier_version_gets_words_and_a_persons_stay(
+    registry: Registry, client: MlflowClient, model_dir: Path
+) -> None:
+    client.create_registered_model("tru-recommender")
+    registry.register(log(registry, "one", model_dir=model_dir), {})
+    assert "`champion` serves" in client.get_registered_model("tru-recommender").description
+    client.update_registered_model("tru-recommender", "Ours. Ask Kim.")
+    registry.register(log(registry, "two", model_dir=model_dir), {})
+    assert client.get_registered_model("tru-recommender").description == "Ours. Ask Kim."
 
 
 def test_what_is_not_there_is_refused(registry: Registry) -> None:

@@ -213,6 +213,7 @@ def _finish(ws: Workspace) -> int:
     """Certify and forget whatever the ledger says is erased; also what a killed run left after its entry."""
     from tru.erasure.traces import Traces
     from tru.report import rewrite
+    from tru.tracking.runs import show_report
 
     ledger, issued = open_ledger(ws), 0
     for one in waiting(ws):
@@ -241,6 +242,7 @@ def _finish(ws: Workspace) -> int:
             issued += 1
         drop(ws, one.batch)
         rewrite(ws, one.batch)  # it said that this was still to come
+        show_report(ws, one.batch)
     if issued and certificates.signing_key(ws).kind == "development":
         _log.warning(certificates.DEVELOPMENT_WARNING)
     return issued

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
-
-import numpy as np
 
 from tru import locks
 from tru.champion import crown
 from tru.data.interactions import load_dataset
-from tru.data.prepare import prepare
 from tru.errors import RequestError
 from tru.evaluation.audits import Stage
 from tru.evaluation.audits import evaluate as measure
 from tru.models.trained import TrainedModel, fingerprint
+from tru.night.tracked import closed_batches
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.requests.lifecycle import Batch
 from tru.requests.store import open_inbox
 from tru.settings import load_settings
-from tru.stages import flat
+from tru.stages import stands_on
+from tru.tracking.card import Card, in_markdown
+from tru.tracking.settings import span_of, used
 from tru.workspace import Workspace
 
 
@@ -49,7 +50,7 @@ def _train(ws: Workspace) -> dict[str, Any]:
     versions.reproduce(["train"])
     refuse_if_changed()
     model = TrainedModel.load(ws.artifacts / "original")
-    if not _stands_on(ws, model):  # DVC's record says up to date, and the files are those of other data
+    if not stands_on(ws, model):  # DVC's record says up to date, and the files are those of other data
         versions.reproduce(["train"], force=True)
         model = TrainedModel.load(ws.artifacts / "original")
     versions.commit("Trained on the current data")
@@ -63,16 +64,20 @@ def _train(ws: Workspace) -> dict[str, Any]:
         "tru.deleted_through": str(completed),
     }
     refuse_if_changed()
+    card = _card(ws, md5, completed, numbers)
+    span = span_of(model, training=True)
     run_id = registry.log_run(
-        "original",
+        f"training {span.began if span else datetime.now(UTC):%Y-%m-%d}",
         key=f"train/{md5}/{completed}/{fingerprint(ws.artifacts / 'original')[:12]}",
         data_md5=md5,
-        metrics=numbers,
-        params=flat(settings.model_dump(include={"model", "train", "unlearn"})),
-        tags=tags,
+        metrics={**numbers, "seconds": model.facts["train_seconds"]},
+        params=used(model, settings, trained=True),
+        tags={**tags, "tru.kind": "training"},
         model_dir=ws.artifacts / "original",
+        span=span,
+        note=card,
     )
-    version = registry.register(run_id, tags)
+    version = registry.register(run_id, tags, card)
     refuse_if_changed()
     crown(ws, version.version, "trained")
     return {"version": version.version, "data_md5": md5, **{k: round(v, 4) for k, v in numbers.items()}}
@@ -83,7 +88,15 @@ def _is_begun(batch: Batch | None) -> bool:
     return batch is not None and batch.step != "claim"
 
 
-def _stands_on(ws: Workspace, model: TrainedModel) -> bool:
-    now = prepare(load_dataset(ws.data), model.recipe.canary_rate)
-    pairs = ((model.data.users, now.users), (model.data.items, now.items), (model.data.train, now.train))
-    return all(np.array_equal(one, other) for one, other in pairs)
+def _card(ws: Workspace, md5: str, completed: int, numbers: dict[str, float]) -> str:
+    card = Card(
+        made="Trained from scratch by `tru train`.",
+        data_md5=md5,
+        summary=load_dataset(ws.data).summary(),
+        requests=completed,
+        batches=closed_batches(ws),
+        metrics={"this version": numbers},
+        limits=["How well it forgets: it was trained on all of this data, and no gate has judged it."],
+        links=["who served when, and why: `tru ledger show`"],
+    )
+    return in_markdown(card)

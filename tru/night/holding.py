@@ -20,6 +20,7 @@ from tru.report import write as write_report
 from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import WAITING, Batch
 from tru.requests.store import open_inbox
+from tru.tracking.runs import show_report
 from tru.workspace import Workspace
 
 FOR_GOOD = (DataError, UnlearningError, EvaluationError, ModelError)
@@ -44,6 +45,7 @@ def hold(ws: Workspace, batch: str, reasons: str | Sequence[str] | None = None) 
     verdict = judged.get("verdict") if judged else None
     run.inbox.hold(batch, run.owner, verdict, seconds(run.facts), held=words)
     best_effort(lambda: write_report(ws, batch))
+    show_report(ws, batch)
     return {"outcome": "held", "reasons": words}
 
 

@@ -25,15 +25,17 @@ from tru.evaluation.verdict import SAME_MODEL
 from tru.models.trained import TrainedModel, fingerprint
 from tru.night.judgement import Plan, plan
 from tru.night.undo import NOTES
+from tru.release.names import PARENT
 from tru.release.registry import Registry
 from tru.release.registry_reader import ModelVersion
-from tru.report import render
 from tru.requests.ledger import Kind
 from tru.requests.lifecycle import Batch, DeletionRequest, Regime, State
 from tru.requests.owner import this_owner
 from tru.requests.store import open_inbox, open_ledger
 from tru.settings import load_settings
-from tru.stages import calibrated, clear, digest, log_comparison, retrained, write_json
+from tru.stages import calibrated, clear, digest, retrained, write_json
+from tru.tracking.groups import Group, of_batch
+from tru.tracking.runs import log_comparison, named
 from tru.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -131,6 +133,15 @@ class Run:
         """How many of its requests were closed because their subject is not in the data."""
         return self.inbox.outcomes(self.id)["not found"]
 
+    def group(self, share: float | None = None) -> Group:
+        """What the batch's MLflow runs belong to; ``share``: of the training pairs that were forgotten."""
+        return of_batch(self.batch, load_settings(self.ws), self.key, share)
+
+    @property
+    def parent(self) -> str | None:
+        """The MLflow run that its others are shown below; None if nothing was measured yet."""
+        return Registry(self.ws).find_run(f"{self.key}/{PARENT}")
+
     def unknown(self) -> list[str]:
         """Requests whose subject is not in the data."""
         return [r.id for r in self.inbox.list(batch=self.id) if r.is_open and not _is_in(r, self.forget)]
@@ -188,7 +199,10 @@ class Run:
         if baselines:
             found.exact_retrained[LEFT] = known(self.forget, baselines[0].data).size
         found.save(self.folder / "comparison")
-        log_comparison(self.ws, found, self.facts["data_md5_after"], self.key, settings)
+        share = found.pairs / max(len(self.champion.data.edges), 1)
+        began = datetime.fromtimestamp(self.notes["started"], UTC)
+        models = named(self.champion, candidate, baselines)
+        log_comparison(self.ws, found, models, self.group(share), settings, began)
         return found
 
     def digest(self, name: str) -> str:
@@ -199,13 +213,6 @@ class Run:
     def comparison(self) -> Comparison:
         """What was measured last."""
         return Comparison.load(self.folder / "comparison")
-
-    def report(self) -> Path:
-        """The batch's report as it stands, as a file to log with the version."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / "report.html"
-        file.write_text(render(self.batch, self.inbox.recent(30)), encoding="utf-8")
-        return file
 
     def passed(self) -> tuple[Path, str]:
         """The model directory that passed the gate, and its method."""

@@ -22,13 +22,16 @@ from tru.night.arrangement import arrange
 from tru.night.aside import keep_for_erasure
 from tru.night.judgement import baseline_ndcg, drift, drifted, in_full, refused, window
 from tru.night.run import Run, best_effort, enter, seconds, short
+from tru.night.tracked import register_candidate, show_verdict
 from tru.night.undo import enter_data, take_back
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.report import write as write_report
 from tru.requests.lifecycle import State
 from tru.settings import load_settings
-from tru.stages import clear, flat
+from tru.stages import clear
+from tru.tracking.runs import show_report
+from tru.tracking.settings import finished
 from tru.unlearning.base import make
 from tru.workspace import Workspace
 
@@ -127,7 +130,7 @@ def unlearn(ws: Workspace, batch: str) -> dict[str, Any]:
         settings = load_settings(ws)
         try:
             candidate = make(settings.unlearn, settings.train).unlearn(run.champion, run.after)
-            candidate = drifted(run.champion, candidate)
+            candidate = drifted(run.champion, finished(candidate))
             candidate.save(run.folder / "unlearned")
             found = {"method": settings.unlearn.method, "seconds": candidate.facts["seconds"]}
             found |= {
@@ -167,6 +170,7 @@ def _measured(run: Run, *, fresh: bool) -> dict[str, Any]:
         "models": models,
         "seconds": took,
         "pairs": comparison.pairs,
+        "share": comparison.pairs / max(len(run.champion.data.edges), 1),
         "profiles": comparison.profiles(),
     }
 
@@ -189,6 +193,7 @@ def gate(ws: Workspace, batch: str) -> dict[str, Any]:
     else:
         found = _verdict(run)
     _enter_verdict(run, "unlearned", found)
+    show_verdict(run, "unlearned", found, run.facts["evaluate"])
     released = run.accepted if run.is_retired else None
     run.finish("gate", State.GATED, gate=found, retrain=None, released=released)  # a retry forgets its earlier endings
     return found
@@ -220,6 +225,7 @@ def retrain(ws: Workspace, batch: str) -> dict[str, Any]:
         measured = {**_measured(run, fresh=True), "mode": measured["mode"]}
     found = run.comparison.fallback_verdict(load_settings(ws).gate).to_dict()
     _enter_verdict(run, "retrained", found)
+    show_verdict(run, "retrained", found, measured)
     found["digest"] = run.calibrate()
     is_exact = not any(run.comparison.exact_retrained.values())
     released = run.accepted if found["verdict"] != "pass" and is_exact else None
@@ -261,10 +267,8 @@ def promote(ws: Workspace, batch: str) -> str | None:
             registry.tag(champion.version, {"tru.deleted_through": str(run.batch.sequence)})
         run.finish("promote", None, version=champion.version, outcome="not found")
         return champion.version
-    folder, method = run.passed()
+    _, method = run.passed()
     _refuse_swapped(run)
-    report = best_effort(run.report)
-    numbers = run.comparison.rows()["retrained" if method == "retrain" else "unlearned"]
     tags = {
         "tru.data_md5": run.facts["data_md5_after"],
         "tru.git_commit": DataVersions(ws).git_commit() or "none",
@@ -276,17 +280,7 @@ def promote(ws: Workspace, batch: str) -> str | None:
     }
     outcome: Literal["unlearned", "retrained"] = "retrained" if method == "retrain" else "unlearned"
     why: Literal["unlearned", "retrained", "released"] = "released" if released else outcome
-    run_id = registry.log_run(
-        f"candidate {batch}",
-        key=f"{run.key}/candidate-{method}",
-        data_md5=run.facts["data_md5_after"],
-        metrics={name: value for name, value in numbers.items() if value == value},
-        params=flat(load_settings(ws).model_dump(include={"model", "train", "unlearn", "gate"})),
-        tags=tags,
-        model_dir=folder,
-        artifacts=[report] if report else [],
-    )
-    version = registry.register(run_id, tags)
+    version = register_candidate(run, verdict, tags)
     crown(ws, version.version, why, batch=batch, mode=verdict.get("mode"))
     forget_rows(ws, run.forget.users)
     run.finish("promote", State.PROMOTED, version=version.version, outcome=outcome)
@@ -308,6 +302,7 @@ def close(ws: Workspace, batch: str) -> dict[str, Any]:
     enter(ws, "batch", f"{batch}/closed", batch=batch, outcome=outcome, verdict=verdict, **found)
     run.inbox.close(batch, run.owner, outcome, verdict, took)
     best_effort(lambda: write_report(ws, batch))
+    show_report(ws, batch)
     return {"outcome": outcome, "verdict": verdict or "none", **found}
 
 

@@ -19,13 +19,15 @@ from tru.release.model_files import Folder, Shelf, local_path, shelf, sweep
 from tru.release.model_rows import SqlStore, repository
 from tru.release.model_server import ServerStore
 from tru.release.model_store import Holdings, Model, Run, Store, Version
+from tru.release.names import KEY_TAG, PARENT
 from tru.release.purged import Purged
-from tru.release.registry import KEY_TAG
 from tru.release.registry_reader import MODEL_NAME
 from tru.workspace import Workspace
 
 DELETED_TAG = "tru.deleted_through"
 """How many deletions a model respects; set on runs and versions."""
+EXPERIMENTS = ("research/", "quality/")
+"""How the keys of runs begin that `dvc repro` and the benchmarks log."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ def doomed(held: Holdings, mark: int, keep: Collection[int], also: Collection[st
     young = {r.id for r in held.runs if _respects(r.tags, mark) and not r.is_deleted and r.id not in retired}
     alive = behind | young | {*also}
     models = [m for m in held.models if m.id not in served and m.id not in also and not _is_young(m, young - behind)]
-    runs = [run for run in held.runs if run.id not in alive]
-    numbers = _compared(held.runs, {run.id for run in held.runs if run.id in behind})
+    numbers = _compared(held.runs, {run.id for run in held.runs if run.id in behind}) | _experiments(held.runs)
+    # Its numbers and pictures are its children's, so a parent is as old as they are, whatever it says of itself.
+    whole = _with_parents(held.runs, {id for id in alive if id is not None})
+    numbers = _with_parents(held.runs, numbers)
+    # A parent goes before its children: what a kill leaves of them is then no parent without any.
+    runs = sorted((run for run in held.runs if run.id not in whole), key=lambda run: not _is_parent(run))
     ids = {m.id for m in models} | {r.id for r in runs}
     gone += [v for v in held.versions if v.name != MODEL_NAME and v not in kept and _leans(v, held, ids, is_ours)]
     return Doomed(
@@ -117,6 +123,32 @@ def _compared(runs: Sequence[Run], behind: Collection[str]) -> set[str]:
     return {run.id for run in runs if _family(run) in families - {""} and run.is_finished and not run.is_deleted}
 
 
+def _experiments(runs: Sequence[Run]) -> set[str]:
+    """Runs of the research loop and of the benchmarks: averages over simulated batches, and no model."""
+    return {
+        run.id
+        for run in runs
+        if run.tags.get(KEY_TAG, "").startswith(EXPERIMENTS) and run.is_finished and not run.is_deleted
+    }
+
+
+def _with_parents(runs: Sequence[Run], some: Collection[str]) -> set[str]:
+    """Those runs, and a parent exactly if one of its children is among them; one without children as it is."""
+    children: dict[str, set[str]] = {}
+    for run in runs:
+        if not _is_parent(run) and not run.is_deleted:
+            children.setdefault(_family(run), set()).add(run.id)
+    found = {*some}
+    for run in runs:
+        if _is_parent(run) and not run.is_deleted and (its := children.get(_family(run))):
+            found = found - {run.id} if its.isdisjoint(some) else found | {run.id}
+    return found
+
+
+def _is_parent(run: Run) -> bool:
+    return run.tags.get(KEY_TAG, "").endswith(f"/{PARENT}")
+
+
 def _family(run: Run) -> str:
     return run.tags.get(KEY_TAG, "").rpartition("/")[0]
 
@@ -154,7 +186,7 @@ class ModelPurge:
 
         Kept are the versions in ``keep_versions`` with the models and runs behind them, whatever says that it respects
         the mark and is no retired version's, and the numbers (no models, no artifacts) of the runs that the kept models
-        and the latest baseline were logged together with.
+        and the latest baseline were logged together with, and of experiments. A parent shares the fate of its children.
 
         Args:
             mark: how many completed deletions a model must respect.

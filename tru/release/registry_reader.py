@@ -23,7 +23,7 @@ from tru.workspace import Workspace
 
 MODEL_NAME = "tru-recommender"
 CHAMPION = "champion"
-CHALLENGER = "challenger"
+CHALLENGER = "challenger"  # set by version 0.1.0 beside champion
 BASELINE = "baseline"
 MODEL_PATH = "artifacts/model"
 """Where the model directory lies below the place of a version."""
@@ -43,7 +43,7 @@ class ModelVersion:
         run_id: the run that logged it.
         tags: what it respects and how it came about (``tru.data_md5``, ``tru.deleted_through`` …).
         created: when it was registered (aware).
-        aliases: ``baseline``, ``champion``, ``challenger``; sorted.
+        aliases: ``champion`` or ``baseline``; sorted.
     """
 
     version: str

@@ -85,32 +85,45 @@ def profile(profiles: Mapping[str, Any]) -> str | None:
     Returns:
         An SVG element, or None if there is nothing to draw.
     """
+    with rc_context(_STYLE):
+        figure, axes = _figure()
+        if not draw_profile(axes, profiles, COLOURS):
+            return None
+        return _svg(figure, "profile", "Share of the forgotten pairs in the top of the ranking, for each model")
+
+
+def draw_profile(axes: Axes, profiles: Mapping[str, Any], colours: Mapping[str, str]) -> bool:
+    """Draw what :func:`profile` shows; False, and nothing, if there is nothing to draw.
+
+    Args:
+        axes: empty.
+        profiles: as there.
+        colours: of the lines and of ``muted``, by the names of COLOURS.
+    """
     edges = [finite(x) for x in profiles.get("edges") or []]
     curves = {name: shares for name in LINES if (shares := _shares(profiles.get(name), len(edges) - 1))}
     if len(edges) < 2 or None in edges or not curves:
-        return None
+        return False
     top = [100 * (1 - x) for x in reversed(edges) if x is not None]
-    with rc_context(_STYLE):
-        figure, axes = _figure()
-        axes.plot([0, 100], [0, 100], color=COLOURS["muted"], linewidth=1, dashes=(2, 3), label="pure chance")
-        for name, shares in curves.items():
-            line, heights = LINES[name], [0.0]
-            for share in reversed(shares):
-                heights.append(heights[-1] + 100 * share)
-            axes.plot(
-                *(top, heights),
-                color=COLOURS[name],
-                linewidth=line.width,
-                linestyle=line.dashes,
-                marker=line.marker,
-                markersize=4,
-                markevery=2,
-                label=line.title,
-                zorder=4 if name == "unlearned" else 3,
-            )
-        axes.set(xlim=(0, 100), ylim=(0, 103), xlabel="top x % of the ranking", ylabel="% of the pairs found there")
-        axes.legend(loc="lower right", handlelength=3.2)
-        return _svg(figure, "profile", "Share of the forgotten pairs in the top of the ranking, for each model")
+    axes.plot([0, 100], [0, 100], color=colours["muted"], linewidth=1, dashes=(2, 3), label="pure chance")
+    for name, shares in curves.items():
+        line, heights = LINES[name], [0.0]
+        for share in reversed(shares):
+            heights.append(heights[-1] + 100 * share)
+        axes.plot(
+            *(top, heights),
+            color=colours[name],
+            linewidth=line.width,
+            linestyle=line.dashes,
+            marker=line.marker,
+            markersize=4,
+            markevery=2,
+            label=line.title,
+            zorder=4 if name == "unlearned" else 3,
+        )
+    axes.set(xlim=(0, 100), ylim=(0, 103), xlabel="top x % of the ranking", ylabel="% of the pairs found there")
+    axes.legend(loc="lower right", handlelength=3.2)
+    return True
 
 
 def _shares(values: Any, bins: int) -> list[float] | None:  # noqa: ANN401 - whatever the facts hold

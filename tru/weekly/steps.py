@@ -8,7 +8,7 @@ baseline is kept to compare with but does not become champion. Copy and models a
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,16 @@ from tru.evaluation.params import GateParams
 from tru.evaluation.verdict import Night
 from tru.models.trained import TrainedModel
 from tru.night.judgement import drift, due
+from tru.night.tracked import closed_batches
 from tru.release.registry import Registry
 from tru.release.registry_reader import BASELINE
 from tru.release.versions import DataVersions
 from tru.requests.store import open_ledger
-from tru.stages import calibrated, clear, flat
+from tru.stages import calibrated, clear
+from tru.tracking.card import Card, in_markdown
+from tru.tracking.groups import of_baseline
+from tru.tracking.runs import log_group
+from tru.tracking.settings import span_of, used
 from tru.training import fit, refit
 from tru.weekly.contest import Contest
 from tru.weekly.rehearsal import rehearse as rehearsed
@@ -202,23 +207,43 @@ def _register(run: Weekly, metrics: list[dict[str, float]]) -> str:
         "tru.deleted_through": str(run.notes["deleted_through"]),
         "tru.verdict": "none",
     }
+    group = of_baseline(run.id, run.notes["data_md5"], tags)
+    parent = log_group(registry, group, run.made)
+    card = _card(run, metrics)
     runs = []
-    for k, (seed, row) in enumerate(zip(run.seeds, metrics, strict=True)):
-        params = flat(run.settings.model_dump(include={"model", "train", "unlearn"})) | {"train.seed": seed}
+    for k, (model, row) in enumerate(zip(run.models, metrics, strict=True)):
         runs.append(
             registry.log_run(
                 BASELINE if k == 0 else f"{BASELINE}-{k}",
                 key=f"{run.id}/seed-{k}",
                 data_md5=run.notes["data_md5"],
-                metrics={**row, "seconds": run.models[k].facts["train_seconds"]},
-                params=params,
+                metrics={**row, "seconds": model.facts["train_seconds"]},
+                params=used(model, run.settings, trained=True),
                 tags=tags,
                 model_dir=run.place(k) if k == 0 else None,
+                parent=parent,
+                span=span_of(model, training=True),
+                note=card if k == 0 else "",
             )
         )
-    version = registry.register(runs[0], tags).version
+    registry.amend_run(parent, metrics=metrics[0], ended=datetime.now(UTC))
+    version = registry.register(runs[0], tags, card).version
     registry.set_alias(BASELINE, version)
     return version
+
+
+def _card(run: Weekly, metrics: list[dict[str, float]]) -> str:
+    card = Card(
+        made=f"Trained from scratch for {run.id}: how good a champion should be. It serves only if it is better.",
+        data_md5=run.notes["data_md5"],
+        summary=run.dataset.summary(),
+        requests=run.notes["deleted_through"],
+        batches=closed_batches(run.ws),
+        metrics={"this version": metrics[0]} | {f"seed {k + 1} more": row for k, row in enumerate(metrics[1:])},
+        limits=["How well it forgets: it was trained on all of this data, and no gate has judged it."],
+        links=["what is valid by it: `tru baseline --show`", "whether it serves, and why: `tru ledger show`"],
+    )
+    return in_markdown(card)
 
 
 def _keep(ws: Workspace, found: Baseline) -> None:
