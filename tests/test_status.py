@@ -231,7 +231,7 @@ def test_a_champion_whose_files_are_gone_is_said(trained):
     found = read(trained)
     assert found["champion"]["version"] == "1"
     (line,) = found["urgent"]
-    assert line.startswith("NO CHAMPION: version 1 is champion, but its files are gone from ")
+    assert line.startswith("NO CHAMPION: version 1 should serve, but its files are gone from ")
     assert str(trained.model_store) in line and "`tru rollback --list`" in line
 
 
@@ -253,6 +253,7 @@ def test_a_server_that_is_gone_leaves_all_the_rest(trained, monkeypatch):
     assert found["champion"]["version"] == "1" and found["champion"]["deleted_through"] == 0  # by the ledger
     assert found["requests"]["queued"] == 6 and found["drift"] is None
     (line,) = found["urgent"]
+    assert line.startswith("CHAMPION NOT KNOWN: MLflow's store at http://127.0.0.1:")
     assert "does not answer (MLFLOW_TRACKING_URI)" in line
 
 

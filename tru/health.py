@@ -18,7 +18,7 @@ from tru.errors import ErasureError, ModelError, ReleaseError, RequestError, Tru
 from tru.release import registry_reader
 from tru.requests.store import open_ledger, refuse_unusable
 from tru.settings import load_settings
-from tru.status import champion, urgent
+from tru.status import Champion, champion, urgent
 from tru.workspace import Workspace
 from tru.yaml_file import read_yaml
 
@@ -153,7 +153,7 @@ def _champion(ws: Workspace) -> str:
 
 def _work(ws: Workspace) -> str:
     refuse_unusable(ws)  # an inbox is not made here
-    lines = [line for line in urgent(ws) if not line.startswith("NO CHAMPION")]
+    lines = urgent(ws, serving=Champion(None, {}))  # who serves has a line of its own
     if lines:
         raise RequestError(f"{' '.join(line.strip() for line in lines[:2])} See `tru status`.")
     return "nothing is overdue, held, interrupted or waits for its erasure"

@@ -36,7 +36,7 @@ class Champion:
     Attributes:
         facts: ``version``, ``data_md5``, ``deleted_through``; None if nobody serves.
         tags: of its version; empty where only the ledger could be asked.
-        problem: why it does not, or might not, serve, in one sentence with a way out; None if nothing is wrong.
+        problem: why it does not serve, or that nobody can say, with a way out; None if nothing is wrong.
         is_retired: nobody serves, because nobody was left to recommend to.
     """
 
@@ -52,7 +52,7 @@ def champion(ws: Workspace) -> Champion:
         found = registry_reader.champion(ws)
         lost = registry_reader.lost_files(ws, found.version) if found else None
     except ReleaseError as error:
-        return Champion(_last_crowned(ws), {}, str(error))
+        return Champion(_last_crowned(ws), {}, f"CHAMPION NOT KNOWN: {error}")
     if found is None:
         last = _last_crowned(ws)
         is_retired = last is not None and last["version"] is None
@@ -65,8 +65,8 @@ def champion(ws: Workspace) -> Champion:
     problem = None
     if lost:
         problem = (
-            f"version {found.version} is champion, but its files are gone from {lost}. Restore them, or let another "
-            "serve: `tru rollback --list`, `tru train`."
+            f"NO CHAMPION: version {found.version} should serve, but its files are gone from {lost}. Restore them, or "
+            "let another serve: `tru rollback --list`, `tru train`."
         )
     return Champion(facts, found.tags, problem)
 
@@ -82,8 +82,8 @@ def _lost_store(known: Mapping[str, Any] | None) -> str | None:
     if known is None:
         return None
     return (
-        f"by the ledger version {known['version']} serves, but MLflow's store has no champion. Restore mlflow.db and "
-        "mlartifacts/, or make another: `tru rollback`, `tru train`."
+        f"NO CHAMPION: by the ledger version {known['version']} serves, but MLflow's store has no champion. Restore "
+        "mlflow.db and mlartifacts/, or make another: `tru rollback`, `tru train`."
     )
 
 
@@ -139,7 +139,7 @@ def urgent(ws: Workspace, now: datetime | None = None, serving: Champion | None 
     if opened is not None and opened["state"] == "interrupted":
         lines += _way_on(opened)
     if serving.problem:
-        lines.append(f"NO CHAMPION: {serving.problem}")
+        lines.append(serving.problem)
     lines += services.gone_words(ws)
     return lines + _late_erasures(ws, now)
 
