@@ -58,6 +58,14 @@ def test_an_error_of_the_user_is_one_line(tmp_path):
     assert "tru init" in done.stderr
 
 
+def test_a_folder_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "params.yaml").write_text("{}\n")
+    (tmp_path / ".tru").write_text("a file where a folder should be")
+    done = tru("up", "--workspace", tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith(f"Error: {tmp_path}/.tru")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("k", ["0", "1001", "many"])
 def test_k_has_bounds(k):
     assert CliRunner().invoke(app, ["recommend", "--user", "x", "-k", k]).exit_code == 2

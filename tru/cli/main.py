@@ -183,6 +183,11 @@ def main() -> Any:  # noqa: ANN401 - typer decides
             Path(file).write_text(str(error), encoding="utf-8")
         typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written
+        if os.environ.get("TRU_DEBUG") or error.filename is None:
+            raise
+        typer.secho(f"Error: {error.filename}: {error.strerror}. (TRU_DEBUG=1 shows where.)", err=True, fg="red")
+        sys.exit(1)
 
 
 QUIET = {
