@@ -141,11 +141,12 @@ def test_what_is_broken_is_wrong_and_nothing_else_is(trained, damage, what, word
     assert everything(trained.root) == before
 
 
-def test_servers_that_ended_are_a_warning(trained):
+def test_servers_that_ended_are_wrong(trained):
     gone = services.Service("prefect-server", 1, 0.0, "http://127.0.0.1:1")
-    (trained.state / "services.json").write_text(json.dumps({"token": "t", "members": [vars(gone)], "complete": True}))
-    seen = found(trained)["servers"]
-    assert seen.state == "warning" and "prefect-server" in seen.words and "`tru down`, `tru up`" in seen.words
+    state = {"token": "t", "members": [vars(gone)], "complete": True}
+    (trained.state / "services.json").write_text(json.dumps(state))
+    seen = faults(trained)
+    assert set(seen) == {"servers"} and "prefect-server" in seen["servers"] and "`tru up`" in seen["servers"]
 
 
 def test_too_little_room_for_a_night_is_wrong(trained, monkeypatch):

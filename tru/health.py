@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tru import services
 from tru.champion import unanchored
 from tru.errors import ErasureError, ModelError, ReleaseError, RequestError, TruError, WorkspaceError
 from tru.release import registry_reader
@@ -153,7 +154,8 @@ def _champion(ws: Workspace) -> str:
 
 def _work(ws: Workspace) -> str:
     refuse_unusable(ws)  # an inbox is not made here
-    lines = urgent(ws, serving=Champion(None, {}))  # who serves has a line of its own
+    told = services.gone_words(ws)  # who serves, and what runs, have lines of their own
+    lines = [line for line in urgent(ws, serving=Champion(None, {})) if line not in told]
     if lines:
         raise RequestError(f"{' '.join(line.strip() for line in lines[:2])} See `tru status`.")
     return "nothing is overdue, held, interrupted or waits for its erasure"
@@ -172,15 +174,12 @@ def _signing_key(ws: Workspace) -> str:
 
 
 def _servers(ws: Workspace) -> str:
-    from tru import services
-
-    found = services.load(ws)
-    if found is None:
+    if words := services.gone_words(ws):
+        raise WorkspaceError(" ".join(words))
+    started = services.load(ws)
+    if started is None:
         return "not started; `tru up` starts the schedule and the pages"
-    if not found.alive:
-        ended = [member.name for member in found.members if not member.alive] or ["its setting up"]
-        raise Remark(f"of what `tru up` started, these ended: {', '.join(ended)}. Start anew: `tru down`, `tru up`.")
-    return f"all {len(found.members)} of `tru up` run"
+    return f"all {len(started.members)} of `tru up` run"
 
 
 def _disk(ws: Workspace) -> str:
