@@ -145,6 +145,8 @@ def _champion(ws: Workspace) -> str:
     serving = champion(ws)
     if serving.problem:
         raise ModelError(serving.problem)
+    if serving.is_retired:
+        return "none, for nobody was left to recommend to"
     if serving.facts is None:
         raise Remark("there is none yet. Train one: `tru train`.")
     version = str(serving.facts["version"])
