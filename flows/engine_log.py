@@ -41,7 +41,14 @@ class _NoFarewell(logging.Filter):
         return not str(record.msg).startswith(_SERVER_STOPS)
 
 
-_BRIEF, _NO_FAREWELL = Brief(), _NoFarewell()
+class _NoHooks(logging.Filter):
+    """Keeps out that a hook began and ended well, as one does in every run; a hook that fails is said."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO or not record.getMessage().startswith(("Running hook ", "Hook "))
+
+
+_BRIEF, _NO_FAREWELL, _NO_HOOKS = Brief(), _NoFarewell(), _NoHooks()
 
 
 def shorten() -> None:
@@ -49,6 +56,7 @@ def shorten() -> None:
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_BRIEF)
     logging.getLogger("prefect").addFilter(_NO_FAREWELL)
+    logging.getLogger("prefect.engine").addFilter(_NO_HOOKS)
 
 
 def _is_run_by_hand() -> bool:

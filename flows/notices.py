@@ -97,7 +97,9 @@ def erased(ws: Workspace, found: Facts) -> None:
 
 
 def _amount(row: Facts) -> str:
-    return several(row["count"], "object", "objects") + (f", {size(row['bytes'])}" if row.get("bytes") else "")
+    """Objects and bytes; a database that was written anew has no objects."""
+    parts = [several(row["count"], "object", "objects")] if row["count"] or not row.get("bytes") else []
+    return ", ".join([*parts, *([size(row["bytes"])] if row.get("bytes") else [])])
 
 
 def _sought(row: Facts) -> str:

@@ -26,6 +26,7 @@ from tru.errors import ErasureError, ReleaseError
 from tru.models.trained import TrainedModel
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
+from tru.report.sequel import look_up
 from tru.requests.store import open_inbox, open_ledger
 from tru.status import read, urgent
 from tru.workspace import only_one
@@ -117,6 +118,10 @@ def test_the_report_goes_on_to_the_erasure_and_the_certificates(promoted):
     text = page.read_text(encoding="utf-8")
     assert "5 requests were certified" in text and "were still there" not in text
     assert text.count('href="../certificates/req-') == 5
+    found = look_up(ws, open_inbox(ws).batch(batch))
+    version = Registry(ws).champion().version
+    assert [(link.name, link.text) for link in found.links] == [("MLflow version", f"{version} of tru-recommender")]
+    assert found.erasure.count > 0 and len(found.certificates) == 5 and found.serving == found.served == version
     assert not [name for name in names(traces) if name in text]
 
 

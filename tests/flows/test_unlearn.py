@@ -196,6 +196,7 @@ def test_a_page_that_cannot_be_told_stops_nothing(play, caplog):
 
 def test_each_step_says_once_in_a_short_line_how_it_ended(play, caplog):
     play(Script(gate="fail"))
+    assert not [record for record in caplog.records if record.name == "prefect.engine"]
     said = [record.message for record in caplog.records if record.name == "prefect.task_runs"]
     steps = ["deadlines", "claim", "cut", "check", "unlearn", "evaluate", "gate", "retrain", "promote"]
     assert [line.partition(":")[0] for line in said] == [*steps, "close", "erase"]
@@ -216,7 +217,10 @@ def artifacts_of(state):
 def test_erasure_and_certificates_are_on_the_prefect_page(play, monkeypatch):
     erased = {
         "batches": ["batch-1"],
-        "destroyed": [{"store": "dvc cache", "count": 13, "bytes": 2_170_000}],
+        "destroyed": [
+            {"store": "dvc cache", "count": 13, "bytes": 2_170_000},
+            {"store": "prefect database", "count": 0, "bytes": 4_000_000},
+        ],
         "scan": [
             {"store": "data", "state": "not found", "count": 0, "why": ""},
             {"store": "dvc remote", "state": "unreachable", "count": 0, "why": "no credentials"},
@@ -230,6 +234,7 @@ def test_erasure_and_certificates_are_on_the_prefect_page(play, monkeypatch):
 
     assert [tuple(row.values()) for row in json.loads(shown["erasure"])] == [
         ("destroyed", "dvc cache", "13 objects, 2.17 MB"),
+        ("destroyed", "prefect database", "4 MB"),
         ("searched", "data", "nothing found"),
         ("searched", "dvc remote", "could not be searched: no credentials"),
     ]

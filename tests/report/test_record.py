@@ -32,13 +32,11 @@ def test_an_erasure_that_is_to_come_is_said_where_one_is():
 
 def test_the_origin_says_from_when_to_when_its_version_served():
     found = {link.name: link.text for link in origin(nights.fresh(), nights.sequel())}
-    assert found["Its champion"] == (
-        "version 2 in MLflow, from 23 November 2026, 02:30 UTC until 24 November 2026, 02:30 UTC"
-    )
+    assert found["Served"] == ("version 2, from 23 November 2026, 02:30 UTC until 24 November 2026, 02:30 UTC")
     assert found["Written"] == "23 December 2026, 02:30 UTC"
     assert found["Prefect run"] == "0a1b2c3d-0000-4000-8000-000000000000"
     serving = {link.name: link.text for link in origin(nights.fresh(), nights.sequel(until=None))}
-    assert serving["Its champion"] == "version 2 in MLflow, from 23 November 2026, 02:30 UTC"
+    assert serving["Served"] == "version 2, from 23 November 2026, 02:30 UTC"
 
 
 def test_what_is_not_known_has_no_line():

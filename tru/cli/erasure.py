@@ -26,7 +26,7 @@ def erase(
         found = eraser.plan(ws).to_dict()
         print_json(found) if json else typer.echo("\n".join(_plan_words(found)))
         return
-    done = eraser.erase(ws, say=None if json else _say)
+    done = eraser.erase(ws, say=None if json else _say, look=None if json else _look)
     print_json(done) if json else typer.echo("\n".join(_done_words(done)))
 
 
@@ -89,6 +89,10 @@ def _found_words(found: dict[str, Any]) -> list[str]:
         return ["Nobody who was forgotten is in the data or in a model that may serve. There is nothing to do."]
     lines = [f"Found again: {n} {what}" for what, n in found["found"].items() if n]
     return [*lines, f"{found['filed']} requests are filed for them, and they are suppressed. Next: `tru run`."]
+
+
+def _look(store: str) -> None:
+    _say(f"searching {store}")
 
 
 def _say(words: str) -> None:

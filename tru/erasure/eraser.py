@@ -96,7 +96,12 @@ def plan(ws: Workspace, now: datetime | None = None) -> Plan:
 
 
 def erase(
-    ws: Workspace, *, now: datetime | None = None, graceful: bool = False, say: Say | None = None
+    ws: Workspace,
+    *,
+    now: datetime | None = None,
+    graceful: bool = False,
+    say: Say | None = None,
+    look: Say | None = None,
 ) -> dict[str, Any]:
     """Erase what knew the forgotten, search for what is left, and certify; nothing where no batch waits.
 
@@ -105,6 +110,7 @@ def erase(
         now: aware; for tests.
         graceful: leave out batches whose time of grace is not over, and all of them while somebody is in the way.
         say: is told what is being done; never an identifier.
+        look: is told the name of each store before it is searched.
 
     Returns:
         ``batches`` (erased now), ``destroyed`` (rows of store, count, bytes), ``scan`` (rows of store, state, count,
@@ -125,7 +131,7 @@ def erase(
             _finish(ws)
             grace = load_settings(ws).erasure.grace_hours
             found = [p for p in waiting(ws) if not graceful or p.is_due(grace, now)]
-            return _erased(ws, found, now, say or (lambda _: None)) if found else _nothing()
+            return _erased(ws, found, now, say or (lambda _: None), look) if found else _nothing()
     except InTheWay:
         if not graceful:
             raise
@@ -136,7 +142,7 @@ def _nothing() -> dict[str, Any]:
     return {"batches": [], "destroyed": [], "scan": [], "unreachable": [], "certificates": 0}
 
 
-def _erased(ws: Workspace, found: Sequence[Pending], now: datetime, say: Say) -> dict[str, Any]:
+def _erased(ws: Workspace, found: Sequence[Pending], now: datetime, say: Say, look: Say | None) -> dict[str, Any]:
     """Destroy, search, enter in the ledger, certify; see :func:`erase`."""
     from tru.erasure.scan import scan
 
@@ -145,7 +151,8 @@ def _erased(ws: Workspace, found: Sequence[Pending], now: datetime, say: Say) ->
     mark, stay = _kept(ws, found, now)
     traces = _traces(ws, found)
     unreachable = _destroy(ws, mark, stay, traces, exports, say)
-    left = scan(ws, traces, progress=lambda store: say(f"searching {store}"))
+    say("searching every store for what is left")
+    left = scan(ws, traces, progress=look)
     _refuse_residue(left)
     said = {
         "destroyed": _tally(ws),

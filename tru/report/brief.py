@@ -8,9 +8,9 @@ from typing import Any
 from tru.report.record import aftermath, origin
 from tru.report.sentences import HEADLINES, verdict_sentence
 from tru.report.sequel import Link, Sequel
-from tru.report.story import ending, last_verdict
+from tru.report.story import ending, last_verdict, not_found
 from tru.report.table import is_reason
-from tru.report.words import FAULTS, decimal
+from tru.report.words import FAULTS, decimal, several
 from tru.requests.lifecycle import Batch
 
 _FORGETTING = {"forget/recall@20", "membership_auc"}
@@ -58,6 +58,8 @@ def outline(batch: Batch, sequel: Sequel, report: str) -> str:
     """
     end, judged = ending(batch), last_verdict(batch.facts)
     lines = [f"# {batch.id}: {HEADLINES[end]}", "", verdict_sentence(batch, sequel), ""]
+    absent = not_found(batch)
+    lines.append(f"- {several(batch.size, 'request', 'requests')}{f', {absent} not found' if absent else ''}")
     if judged:
         lines.append(f"- Gate: {gate_line(judged)}")
     if after := aftermath(batch, sequel):
@@ -65,9 +67,9 @@ def outline(batch: Batch, sequel: Sequel, report: str) -> str:
     lines.append(f"- Report: `{report}`")
     if sequel.certificates:
         lines.append("- Certificates: `tru certificate list`; each is a file in `.tru/certificates`")
-    lines += [f"- {link.name}: {_linked(link)}" for link in origin(batch, sequel)]
+    lines += [f"- {link.name}: {_linked(link)}" for link in origin(batch, sequel) if link.text != batch.id]
     return "\n".join([*lines, ""])
 
 
 def _linked(link: Link) -> str:
-    return f"[{link.text}]({link.address})" if link.address else f"`{link.text}`"
+    return f"[{link.text}]({link.address})" if link.address else link.text

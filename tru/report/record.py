@@ -61,7 +61,9 @@ def aftermath(batch: Batch, sequel: Sequel) -> Aftermath | None:
 
 
 def _amount(row: Mapping[str, Any]) -> str:
-    return f"{count(row['count'])}, {prose.size(row['bytes'])}" if row.get("bytes") else count(row["count"])
+    """Objects and bytes; a database that was written anew has no objects."""
+    parts = [count(row["count"])] if row["count"] or not row.get("bytes") else []
+    return ", ".join([*parts, *([prose.size(row["bytes"])] if row.get("bytes") else [])])
 
 
 def origin(batch: Batch, sequel: Sequel) -> list[Link]:
@@ -77,7 +79,7 @@ def origin(batch: Batch, sequel: Sequel) -> list[Link]:
         ("Data after (DVC md5)", facts.get("data_md5_after")),
         ("Checks of the new data", f"{checks['expectations']} expectations, all met" if checks.get("passed") else None),
         ("Method", f"{method['method']}{_strength(method)}" if method.get("method") not in (None, "none") else None),
-        ("Its champion", _reign(batch, sequel)),
+        ("Served", _reign(batch, sequel)),
         ("Deletions through", str(batch.sequence) if batch.closed else None),
     ]
     plain = [Link(name, str(value)) for name, value in found if value]
@@ -104,4 +106,4 @@ def _reign(batch: Batch, sequel: Sequel) -> str | None:
     if not version or batch.facts.get("outcome") == "not found":
         return None
     since = f", from {moment(sequel.since)}" if sequel.since else ""
-    return f"version {version} in MLflow{since}{f' until {moment(sequel.until)}' if sequel.until else ''}"
+    return f"version {version}{since}{f' until {moment(sequel.until)}' if sequel.until else ''}"

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tru import services
+from tru.errors import ReleaseError
+from tru.release import registry_reader
 from tru.requests.ledger import Entry
 from tru.requests.lifecycle import Batch
 from tru.requests.store import open_inbox, open_ledger
-from tru.services import prefect_address
 from tru.workspace import Workspace
 
 
@@ -125,9 +127,37 @@ def _certificates(ws: Workspace, batch: Batch) -> list[str]:
 
 
 def _links(ws: Workspace, batch: Batch) -> list[Link]:
-    """Prefect's runs and MLflow's, the newest first; with addresses where a server runs now."""
-    prefect = prefect_address(ws)
-    page = f"{prefect.removesuffix('/api')}/runs/flow-run/" if prefect else None
-    *earlier, last = batch.facts.get("prefect_runs") or [None]
-    runs = [(name, id) for name, id in [("Prefect run", last), *(("Earlier Prefect run", id) for id in earlier)] if id]
-    return [Link(name, str(id), page and f"{page}{id}") for name, id in runs]
+    """Prefect's runs, the last one first, and the batch's model in MLflow; with addresses where a server runs now."""
+    return [*_prefect(ws, batch), *_mlflow(ws, batch)]
+
+
+def _prefect(ws: Workspace, batch: Batch) -> list[Link]:
+    server = services.prefect_address(ws)
+    page = f"{server.removesuffix('/api')}/runs/flow-run/" if server else None
+    runs = [str(run) for run in reversed(batch.facts.get("prefect_runs") or [])]
+    names = ["Prefect run", *["Earlier Prefect run"] * (len(runs) - 1)]
+    return [Link(name, run, page and f"{page}{run}") for name, run in zip(names, runs, strict=False)]
+
+
+def _mlflow(ws: Workspace, batch: Batch) -> list[Link]:
+    """The version that came out of the batch, its run and that run's parent; a later erasure destroys all three."""
+    facts = batch.facts
+    version = facts.get("version")
+    if not version or facts.get("outcome") == "not found":
+        return []
+    text = f"{version} of {registry_reader.MODEL_NAME}"
+    runs = {"MLflow run": facts.get("mlflow_run"), "MLflow parent run": facts.get("mlflow_parent")}
+    found = {"MLflow version": text, **{name: str(run) for name, run in runs.items() if run}}
+    try:
+        is_there = any(known.version == version for known in registry_reader.versions(ws))
+    except ReleaseError:  # nobody can say now
+        return [Link(name, text) for name, text in found.items()]
+    if not is_there:
+        return [Link("MLflow version", f"{text}, no longer there")]
+    if not (services.has_tracking_server(ws) or services.load(ws)):
+        return [Link(name, text) for name, text in found.items()]
+    from tru import pages  # it loads MLflow
+
+    places = {name: pages.run_page(ws, run) for name, run in found.items() if name in runs}
+    places["MLflow version"] = pages.version_page(ws, version)
+    return [Link(name, text, places[name]) for name, text in found.items()]
