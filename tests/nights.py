@@ -327,6 +327,30 @@ def not_found() -> Batch:
     return replace(fresh(), id="batch-20261129-01", size=2, outcome="not found", verdict=None, facts=found)
 
 
+def stopped(step: str = "cut") -> Batch:
+    """A step failed that would fail again, before the gate: held."""
+    found = half_way(step)
+    held = {"held": ["the data is not what it should be: the average number of rows of a user fell by more than half"]}
+    return replace(found, outcome="held", verdict="fail", facts=found.facts | held)
+
+
+def retired() -> Batch:
+    """Everybody had to be forgotten, and a person accepted that."""
+    found = facts(
+        gate={**dict.fromkeys(("cost", "drift")), "verdict": "pass", "mode": "none", "reasons": ["nobody is left"]},
+        unlearn={"method": "none", "seconds": None},
+        evaluate={"mode": "none", "models": {}, "seconds": {}},
+        **{"data_md5_after": None, "version": None, "outcome": "retired", "released": "The tenant has left."},
+    )
+    return replace(fresh(), id="batch-20261130-01", outcome="retired", facts=found)
+
+
+def withdrawn() -> Batch:
+    """Held before its cut; then every request was taken out of it."""
+    held = stopped("claim")
+    return replace(held, id="batch-20261130-02", outcome="withdrawn", verdict=None, closed=NIGHT + timedelta(hours=9))
+
+
 def half_way(step: str = "check") -> Batch:
     """Open, and this far; by default after the checks of the new data."""
     order = ("cut", "check", "unlearn", "evaluate", "gate")
@@ -399,6 +423,9 @@ ALL = {
     "unlicensed": unlicensed,
     "again": again,
     "not found": not_found,
+    "stopped": stopped,
+    "retired": retired,
+    "withdrawn": withdrawn,
     "half way": half_way,
     "old form": old_form,
     "without numbers": without_numbers,

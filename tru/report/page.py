@@ -243,6 +243,8 @@ def _serving(batch: Batch, sequel: Sequel) -> tuple[str, str]:
     version = batch.facts.get("version")
     own = version if version and ending(batch) in ("unlearned", "retrained", "released") else None
     now = sequel.serving or own
+    if ending(batch) == "retired":
+        return (f"version {now}", "none served when this night ended") if now else ("no model", "nobody is left")
     if now is None:
         return "the old champion", "nothing was replaced"
     if now == own:

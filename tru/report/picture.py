@@ -41,6 +41,7 @@ ARROWS = {
 SELDOM = {
     ("promoted", "held"): "not approved",
     ("held", "promoted"): "released",
+    ("cut", "erased"): "",  # nobody is left to recommend to
     **{(station, "held"): "cannot go on" for station in ("cut", "unlearned", "gate")},
 }
 SIGNS: dict[Mark, str] = {"done": "✓", "refused": "✗", "next": "…", "off": ""}
