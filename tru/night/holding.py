@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tru import locks
-from tru.errors import DataError, EvaluationError, ModelError, RequestError, TruError, UnlearningError
+from tru.errors import DataError, EvaluationError, ModelError, NothingLeft, RequestError, TruError, UnlearningError
 from tru.night.run import Run, best_effort, enter, seconds, short
 from tru.night.undo import take_back_strays
 from tru.report import write as write_report
@@ -25,6 +25,7 @@ from tru.workspace import Workspace
 
 FOR_GOOD = (DataError, UnlearningError, EvaluationError, ModelError)
 """What a step raises where only a person can help: with data, with settings, or with a decision."""
+RETIRES = "if that is accepted, no model serves any more, and all data and models here are destroyed"
 _FOLLOWS = {"claim": "cut", "cut": "check", "check": "unlearn", "unlearn": "evaluate", "evaluate": "gate"}
 """Step that finished -> the one that fails then."""
 
@@ -59,7 +60,8 @@ def failed(ws: Workspace, batch: str, error: Exception) -> list[str] | None:
     if step is None:
         return None
     if isinstance(error, FOR_GOOD):
-        return [" ".join(reason.split()) for reason in getattr(error, "reasons", [str(error)])]
+        reasons = [" ".join(reason.split()) for reason in getattr(error, "reasons", [str(error)])]
+        return [*reasons, *([RETIRES] if isinstance(error, NothingLeft) else [])]
     place = getattr(error, "place", None)  # of an error that was met in a Prefect task, which says no more of it
     if isinstance(error, TruError) and place is None:
         return None

@@ -296,7 +296,7 @@ def close(ws: Workspace, batch: str) -> dict[str, Any]:
     outcome = facts["outcome"]
     said = (facts["retrain"] or facts["gate"])["verdict"]
     word: Literal["pass", "fail"] = "fail" if said == "fail" else "pass"  # a released model may have failed or passed
-    verdict = None if outcome == "not found" else word
+    verdict = None if outcome in ("not found", "retired") else word
     took = seconds(facts)
     found = {"version": facts["version"], "size": run.batch.size, "not_found": run.not_found}
     enter(ws, "batch", f"{batch}/closed", batch=batch, outcome=outcome, verdict=verdict, **found)
