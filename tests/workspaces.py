@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from tru import night
+from tru.adopt import adopt
 from tru.data.interactions import load_dataset, save_dataset
 from tru.data.synthetic import generate
 from tru.init import create
@@ -51,28 +51,14 @@ def make(root: Path) -> Workspace:
     params = load_settings(ws).data
     save_dataset(generate(params.synthetic, name=params.name, split_seed=params.split_seed), ws.data)
     DataVersions(ws).add()
-    DataVersions(ws).commit("Tiny data")
+    DataVersions(ws).commit("Tiny data", also=["params.yaml"])
     return ws
 
 
 def copy(template: Path, root: Path) -> Workspace:
-    """The same workspace elsewhere. MLflow notes absolute places of artifacts; they are told of the move."""
+    """The same workspace elsewhere, as one of its own."""
     shutil.copytree(template, root, symlinks=True)
-    for file in root.glob("mlartifacts/**/MLmodel"):
-        file.write_text(file.read_text().replace(str(template), str(root)))
-    if not (root / "mlflow.db").exists():
-        return Workspace(root)
-    with sqlite3.connect(root / "mlflow.db") as db:
-        for table, column in (
-            ("runs", "artifact_uri"),
-            ("logged_models", "artifact_location"),
-            ("experiments", "artifact_location"),
-            ("model_versions", "source"),
-            ("model_versions", "storage_location"),
-        ):
-            db.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(template), str(root)))
-    db.close()
-    return Workspace(root)
+    return Workspace(adopt(Workspace(root), accept_shared=True).root)
 
 
 def change(ws: Workspace, block: str, **values: object) -> None:

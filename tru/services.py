@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tru import processes
+from tru import identity, processes
 from tru.errors import WorkspaceError
 from tru.processes import Service
 from tru.workspace import Workspace
@@ -59,7 +59,12 @@ class Services:
 
 
 def load(ws: Workspace) -> Services | None:
-    """What the state file says; None if nothing was started."""
+    """What was started; None if nothing was. The state file of a copied workspace names the original's processes."""
+    return None if identity.origin(ws.root) else _noted(ws)
+
+
+def _noted(ws: Workspace) -> Services | None:
+    """What the state file says."""
     try:
         record = json.loads(state_file(ws).read_text())
     except FileNotFoundError:
@@ -127,6 +132,14 @@ def stop(ws: Workspace) -> int:
     """Stop exactly what `tru up` started and the children of that; the number of processes stopped."""
     with alone(ws):
         return clear(ws, load(ws))
+
+
+def leave(ws: Workspace, *, is_moved: bool) -> None:
+    """Forget what was started before the folder came where it is; in a moved one it is its own, so it is stopped."""
+    with alone(ws):
+        if is_moved:
+            clear(ws, _noted(ws))
+        state_file(ws).unlink(missing_ok=True)
 
 
 def clear(ws: Workspace, services: Services | None) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tru import baseline, services
+from tru import baseline, identity, services
 from tru.erasure.pending import waiting
 from tru.erasure.places import pending
 from tru.errors import DataError, ModelError, ReleaseError
@@ -132,8 +132,10 @@ def read(ws: Workspace, now: datetime | None = None) -> dict[str, Any]:
 def urgent(ws: Workspace, now: datetime | None = None, serving: Champion | None = None) -> list[str]:
     """What a person must do, in lines, the most urgent first; empty if nothing."""
     now, serving = now or datetime.now(UTC), serving or champion(ws)
-    inbox = open_inbox(ws)
-    lines, held, opened = deadline_words(deadlines(ws, now)), inbox.held(), _open_batch(inbox.open_batch(), now)
+    inbox, origin = open_inbox(ws), identity.origin(ws.root)
+    lines = [] if origin is None else [f"COPY: {origin.words(ws.root)}"]
+    lines += deadline_words(deadlines(ws, now))
+    held, opened = inbox.held(), _open_batch(inbox.open_batch(), now)
     for batch in held:
         lines += ways_out(ws, batch, is_named=len(held) > 1)
     if opened is not None and opened["state"] == "interrupted":

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tru import identity
 from tru.errors import TruError, WorkspaceError
 
 
@@ -23,11 +24,15 @@ class Workspace:
     root: Path
 
     @classmethod
-    def find(cls, path: Path | str | None = None) -> Workspace:
+    def find(cls, path: Path | str | None = None, *, reading: bool = False) -> Workspace:
         """The workspace at ``path``, else at ``$TRU_WORKSPACE``, else the current directory.
 
+        Args:
+            path: the folder.
+            reading: nothing is written and no model is read, so that it may be a copy that was not adopted yet.
+
         Raises:
-            WorkspaceError: there is no ``params.yaml`` in it.
+            WorkspaceError: there is no ``params.yaml`` in it; or it is a copy, which would work in the original.
         """
         root = Path(path or os.environ.get("TRU_WORKSPACE") or ".").resolve()
         if not (root / "params.yaml").is_file():
@@ -35,6 +40,11 @@ class Workspace:
                 f"{root} is not a workspace: it has no params.yaml. "
                 "Name one with --workspace DIR or TRU_WORKSPACE, or make one with `tru init DIR`."
             )
+        identity.refuse_unsafe_name(root)
+        if (origin := identity.origin(root)) is None:
+            identity.settle(root)
+        elif not reading:
+            raise WorkspaceError(origin.words(root))
         return cls(root)
 
     @property

@@ -12,6 +12,7 @@ from tru.cli.main import QUIET, app
 TRU = Path(sys.executable).with_name("tru")
 COMMANDS = [
     *(["init"], ["train"], ["run"], ["status"], ["check"], ["recommend"], ["stage"], ["demo"], ["up"], ["down"]),
+    ["adopt"],
     *(["batch"], ["batch", "retry"], ["batch", "release"], ["rollback"], ["baseline"], ["report"]),
     *(["erase"], ["scan"], ["reapply"]),
     *(["certificate"], ["certificate", "show"], ["certificate", "verify"], ["certificate", "export"]),

@@ -19,7 +19,7 @@ def baseline(
     json: JsonOption = False,
 ) -> None:
     """Retrain on the current data to compare with, and rehearse a deletion; takes a few trainings."""
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=show)
     if show:
         found = read(ws)
         print_json(found) if json else typer.echo(as_words(found))

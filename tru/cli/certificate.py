@@ -141,7 +141,7 @@ def export(
     from tru.certificates import verify as checked
     from tru.certificates.page import render_all
 
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=True)
     files, known = _files(names, ref, workspace, only_ids=True), trusted(ws)
     envelopes = {file.stem: file.read_bytes() for file in files}
     genuine = [checked(envelope, known) for envelope in envelopes.values()]
@@ -167,7 +167,7 @@ def list_certificates(workspace: WorkspaceOption = None, json: JsonOption = Fals
     """List the workspace's certificates, each checked."""
     from tru.certificates import issued
 
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=True)
     rows = [_row(file, ws) for file in issued(ws)]
     if json:
         print_json(rows)
@@ -194,7 +194,7 @@ def show_keys(workspace: WorkspaceOption = None) -> None:
     """Print the public keys that certificates of this workspace are checked with, the present one first."""
     from tru.certificates.keys import present, trusted
 
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=True)
     now = present(ws)
     every = list(dict.fromkeys([*([now] if now else []), *trusted(ws)]))
     if not every:
@@ -236,7 +236,7 @@ def _keys(given: Sequence[Path] | None, workspace: Path | None) -> list[PublicKe
     if given:
         return [key for file in given for key in read_public(file)]
     try:
-        found = trusted(open_workspace(workspace))
+        found = trusted(open_workspace(workspace, reading=True))
     except WorkspaceError:
         found = []
     if not found:
@@ -282,7 +282,7 @@ def _files(
         raise CommandError("Name a request, a batch or a file, or a case number with --ref.")
     if not references and not only_ids and all(is_file(name) for name in names or []):
         return [Path(name) for name in names or []]
-    return select(open_workspace(workspace), names or [], references or [], only_ids=only_ids)
+    return select(open_workspace(workspace, reading=True), names or [], references or [], only_ids=only_ids)
 
 
 def _fault(envelope: bytes, given: Sequence[Path] | None, workspace: Path | None) -> str | None:

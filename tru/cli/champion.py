@@ -20,7 +20,7 @@ def rollback(
     """Let an earlier version serve again: one that respects every completed deletion. Others are refused."""
     from tru import champion
 
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=list_)
     found = champion.eligible(ws) if list_ else [champion.rollback(ws, version, reason)]
     facts = [
         {

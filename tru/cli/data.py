@@ -55,7 +55,7 @@ def show(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Count what is in the workspace's data, and name its version."""
     from tru.data.interactions import load_dataset
 
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=True)
     _report(load_dataset(ws.data), _md5(ws), json)
 
 

@@ -30,7 +30,7 @@ def show(
 ) -> None:
     """Show who was champion from when to when, and the newest entries; times are UTC."""
     chosen = _kind(kind)
-    ledger = _ledger(open_workspace(workspace))
+    ledger = _ledger(open_workspace(workspace, reading=True))
     served = reigns(ledger.entries("champion"))[-count:]
     entries = list(ledger.entries(chosen))[-count:]
     if json:
@@ -48,7 +48,7 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Check that no entry was changed, added or taken away; exit code 1 if one was."""
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=True)
     ledger = _ledger(ws)
     faults = ledger.verify()
     if against and not faults:  # what the marks are compared with must be whole first

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tru.cli import batch, certificate, data, ledger, requests
+from tru.cli.adopt import adopt
 from tru.cli.app import App
 from tru.cli.baseline import baseline
 from tru.cli.champion import rollback
@@ -39,13 +40,17 @@ app.command()(erase)
 app.command()(reapply)
 app.command()(up)
 app.command()(down)
+app.command()(adopt)
 
 
 @app.command()
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make a workspace.")]) -> None:
     """Make a workspace: params.yaml, dvc.yaml, git, DVC and an inbox."""
-    from tru.init import create
+    from tru.init import create, is_complete
 
+    if is_complete(directory):
+        typer.echo(f"{open_workspace(directory).root} is a workspace already; nothing was changed.")
+        return
     ws = create(directory)
     typer.echo(f"{ws.root} is a workspace. Next: `tru data generate` or `tru data import PATH`, then `tru train`.")
 
@@ -101,7 +106,7 @@ def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Say what a person must do, who serves, what waits, and how the last batch ended."""
     from tru.status import as_words, read
 
-    found = read(open_workspace(workspace))
+    found = read(open_workspace(workspace, reading=True))
     if json:
         print_json(found)
         return

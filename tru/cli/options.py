@@ -25,13 +25,17 @@ WorkspaceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def open_workspace(path: Path | None) -> Workspace:
+def open_workspace(path: Path | None, *, reading: bool = False) -> Workspace:
     """The workspace a command works in.
 
+    Args:
+        path: the folder.
+        reading: the command only reads, so that it also works in a copy that was not adopted yet.
+
     Raises:
-        WorkspaceError: it is not one.
+        WorkspaceError: it is not one; or it is a copy, and the command may write.
     """
-    return Workspace.find(path)
+    return Workspace.find(path, reading=reading)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

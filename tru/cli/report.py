@@ -19,7 +19,7 @@ def report(
     """Write the page about a batch (one HTML file that needs no network) and print where it is."""
     from tru.report import newest, write
 
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=True)
     chosen = batch or newest(ws)
     file = write(ws, chosen)
     if json:

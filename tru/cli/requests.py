@@ -96,7 +96,7 @@ def list_requests(
     json: JsonOption = False,
 ) -> None:
     """List the requests, oldest first."""
-    days, inbox = _days(workspace), _inbox(workspace)
+    days, inbox = _days(workspace), _inbox(workspace, reading=True)
     if ref is None:
         requests = inbox.list(state=state or None)
     else:
@@ -113,7 +113,7 @@ def list_requests(
 def show(ids: RequestIds, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Show where requests stand."""
     days = _days(workspace)
-    _show(_inbox(workspace).get_all(ids), days, json)
+    _show(_inbox(workspace, reading=True).get_all(ids), days, json)
 
 
 @app.command()
@@ -184,11 +184,11 @@ def _file(workspace: Path | None, filings: Sequence[Filing], json: bool) -> None
     unknown.warn(ws, subjects, found, [f.row or r.request.id for f, r in zip(filings, receipts, strict=True)])
 
 
-def _inbox(workspace: Path | None) -> Inbox:
+def _inbox(workspace: Path | None, *, reading: bool = False) -> Inbox:
     # SQLAlchemy is slow to load; `tru --help` must not wait for it.
     from tru.requests.store import open_inbox
 
-    return open_inbox(open_workspace(workspace))
+    return open_inbox(open_workspace(workspace, reading=reading))
 
 
 def _days(workspace: Path | None) -> int:
@@ -203,7 +203,7 @@ def _days(workspace: Path | None) -> int:
     import yaml
     from pydantic import ValidationError
 
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=True)
     try:
         words = yaml.safe_load(ws.params.read_text(encoding="utf-8")) or {}
         return RequestParams.model_validate(words.get("requests") or {}).due_days

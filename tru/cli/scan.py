@@ -31,7 +31,7 @@ def scan(
     from tru.requests.intake import read_requests
     from tru.requests.store import open_inbox
 
-    ws = open_workspace(workspace)
+    ws = open_workspace(workspace, reading=True)
     named = [one.subject for one in read_requests(subjects)] if subjects else []
     traces = traces_for(ws, open_inbox(ws), batch, named)
     tell = None if json else _tell

@@ -82,11 +82,11 @@ def stores_of(ws: Workspace, skip: frozenset[Path] = frozenset()) -> list[Store]
     stores = {name: Store(name) for name in NAMES}
     places = [*_outputs(ws), *_PLACES]
     outside: list[tuple[Path, str]] = []
-    config = _dvc_config(ws)
+    config = dvc_config(ws)
     cache = config.get("cache", {}).get("dir")
     if cache:
         outside += [(Path(cache) / "runs", "dvc run cache"), (Path(cache), "dvc cache")]
-    for name, remote in _remotes(config).items():
+    for name, remote in remotes(config).items():
         store = stores[f"dvc remote {name}"] = Store(f"dvc remote {name}")
         _add_remote(store, remote, outside)
     _add_database(stores["mlflow database"], ws.tracking_uri, outside)
@@ -207,7 +207,7 @@ def _outputs(ws: Workspace) -> list[tuple[str, str]]:
     return found
 
 
-def _dvc_config(ws: Workspace) -> dict[str, dict[str, str]]:
+def dvc_config(ws: Workspace) -> dict[str, dict[str, str]]:
     """DVC's settings, the more special ones last; paths in them are made absolute."""
     mine = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dvc"
     files = [
@@ -231,7 +231,7 @@ def _dvc_config(ws: Workspace) -> dict[str, dict[str, str]]:
     return merged
 
 
-def _remotes(config: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+def remotes(config: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
     """Remote name -> its settings; ``remote://other/path`` is followed."""
     found = {
         section.split('"')[1]: dict(values)

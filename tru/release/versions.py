@@ -37,7 +37,9 @@ for _printing in ("dvc", "dvc_objects", "dvc_data"):
 
 # What a run may commit; anything else in the user's index or working tree is theirs.
 _COMMITTED = ("data.dvc", "dvc.lock", "metrics", ".gitignore", "artifacts/.gitignore")
-_INITIAL = (".dvc/.gitignore", ".dvc/config", ".dvcignore")
+# A job about privacy tells no vendor that it ran, and what is staged is the user's business.
+_CORE = {"analytics": False, "autostage": False}
+DVC_FILES = {".dvc/config": "", ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n", ".dvcignore": ""}
 # Set by git for its hooks; with them our git would work on whatever repository called us.
 _GIT_REDIRECTS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
 _one_at_a_time = threading.RLock()
@@ -156,7 +158,7 @@ class DataVersions:
             raise self._explained(exc) from exc
 
     def _attempt(self, action: Callable[[Repo], T]) -> T:
-        with _inside(self._root), Repo(str(self._root)) as repo:
+        with _inside(self._root), Repo(str(self._root), config={"core": _CORE}) as repo:
             repo.scm_context.quiet = True  # no hint to `git add`: commit() does that
             return action(repo)
 
@@ -174,20 +176,47 @@ class DataVersions:
 def init(root: Path) -> None:
     """Make ``root`` a git and DVC repository of its own, even inside another one; what is there already is kept.
 
-    Autostage and analytics are off. The few files of DVC are committed, nothing else.
+    In a new DVC repository autostage and analytics are off. Nothing is committed.
     """
     root.mkdir(parents=True, exist_ok=True)
     if not (root / ".git").exists():
         _git(root, "init", "--quiet", "--initial-branch=main")
     try:
         with _inside(root), _quiet():
-            if not (root / ".dvc" / "config").is_file():
-                Repo.init(str(root), force=True).close()
-            with Repo(str(root)) as repo, repo.config.edit("repo") as settings:
-                settings["core"].update(analytics=False, autostage=False)
+            is_new = not (root / ".dvc" / "config").exists()
+            if not (root / ".dvc").exists():
+                Repo.init(str(root)).close()
+                unstage(root, list(DVC_FILES))  # DVC puts them into the index
+            for name, words in DVC_FILES.items():  # of a folder that lost its settings; DVC would begin it anew
+                if not (root / name).exists():
+                    (root / name).write_text(words)
+            with Repo(str(root)) as repo:
+                if is_new:
+                    with repo.config.edit("repo") as settings:
+                        settings["core"].update(_CORE)
     except DvcException as exc:
         raise ReleaseError(f"DVC cannot be set up in {root}: {exc}") from exc
-    _commit(root, "Set up DVC", [name for name in _INITIAL if (root / name).exists()])
+
+
+def commit_files(root: Path, message: str, paths: Sequence[str]) -> None:
+    """Commit these files, and only these, except those that git is told to ignore."""
+    ours = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *paths) if paths else None
+    _commit(root, message, sorted(set(ours.stdout.split("\0")) - {""}) if ours else [])
+
+
+def ignore_here(root: Path, patterns: str) -> None:
+    """Have git pass over some files in this clone alone; a ``.gitignore`` that somebody wrote stays as it is."""
+    place = root / _git(root, "rev-parse", "--git-path", "info/exclude").stdout.strip()
+    known = place.read_text(encoding="utf-8") if place.is_file() else ""
+    if patterns not in known:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"{known.rstrip()}\n{patterns}".lstrip(), encoding="utf-8")
+
+
+def unstage(root: Path, paths: Sequence[str]) -> None:
+    """Let git's index say of these files what the last commit says; whatever else is staged stays staged."""
+    if paths:
+        _git(root, "reset", "--quiet", "--", *paths, check=False)
 
 
 def _reproduced(repo: Repo, targets: list[str] | None, force: bool) -> list[Any]:
