@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from tests.patience import HANG
 from tests.workspaces import file_requests, subjects, whole_night
 from tru import adopt as adoption
 from tru import identity, services
@@ -307,7 +308,7 @@ def test_what_runs_for_a_workspace_that_was_moved_is_its_own_and_stopped(origina
         moved = Workspace(tmp_path / "moved")
         shutil.move(original.root, moved.root)
         adopt(moved)
-        server.wait(600)  # sooner than its hour
+        server.wait(HANG)  # sooner than its hour
         assert services.load(moved) is None
     finally:
         server.kill()
@@ -434,7 +435,7 @@ def killed(root: str, moment: str) -> None:
 def test_a_killed_adoption_leaves_a_copy_that_only_reads_and_is_finished_later(moment, original, copied):
     process = get_context("spawn").Process(target=killed, args=(str(copied.root), moment))
     process.start()
-    process.join(600)
+    process.join(HANG)
     assert process.exitcode == -signal.SIGKILL
     with pytest.raises(WorkspaceError, match="tru adopt"):
         Workspace.find(copied.root)

@@ -8,12 +8,12 @@ reads, and running it again finishes it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tru import identity
-from tru.erasure.stores import dvc_config, remotes
+from tru.erasure.reach import dvc_config, links_out, remotes
 from tru.errors import WorkspaceError
 from tru.identity import Origin, is_same, local_path
 from tru.release.readdress import Rewrite, is_whole, readdress, rewriter
@@ -135,7 +135,7 @@ def _shared(ws: Workspace, olds: Iterable[Path]) -> list[str]:
     found += [f"MLflow's artifacts at {place}" for place in _places_elsewhere(ws, olds)]
     if (ws.root / ".git").is_file():
         found.append("the git repository that .git names")
-    found += [f"{link}, a link to {target}" for link, target in _links_out(ws)]
+    found += [f"{link}, a link to {target}" for link, target in links_out(ws.root)]
     exports = [(ws.root / name).resolve() for name in load_settings(ws).erasure.exports]
     return [*found, *(f"the exports at {place}" for place in exports if not place.is_relative_to(ws.root))]
 
@@ -154,15 +154,6 @@ def _places_elsewhere(ws: Workspace, olds: Iterable[Path]) -> list[str]:
         if place is None or (place.exists() and not any(place.is_relative_to(home) for home in homes)):
             found.add(address)
     return sorted(found)
-
-
-def _links_out(ws: Workspace) -> Iterator[tuple[str, Path]]:
-    """Links in the workspace that lead out of it, virtual environments left out; each with where it leads."""
-    for at, folders, files in os.walk(ws.root):
-        folders[:] = sorted(name for name in folders if not (Path(at, name) / "pyvenv.cfg").exists())
-        for entry in (Path(at, name) for name in sorted([*folders, *files])):
-            if entry.is_symlink() and not (target := entry.resolve()).is_relative_to(ws.root):
-                yield str(entry.relative_to(ws.root)), target
 
 
 def _words_of_shared(ws: Workspace, found: Origin, shared: list[str]) -> str:

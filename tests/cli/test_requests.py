@@ -17,9 +17,11 @@ from tru.workspace import Workspace
 def workspace(tmp_path, monkeypatch):
     for variable in (KEY_VARIABLE, "TRU_DATABASE_URL"):
         monkeypatch.delenv(variable, raising=False)
-    (tmp_path / "params.yaml").touch()
-    monkeypatch.setenv("TRU_WORKSPACE", str(tmp_path))
-    return Workspace(tmp_path)
+    root = tmp_path / "shop"  # lists lie beside it: inside, the erasure would find them
+    root.mkdir()
+    (root / "params.yaml").touch()
+    monkeypatch.setenv("TRU_WORKSPACE", str(root))
+    return Workspace(root)
 
 
 def tru(*words):
@@ -205,10 +207,10 @@ def test_what_cannot_be_done_is_said(workspace, words, says):
 
 def test_a_workspace_can_be_named_and_must_be_one(workspace, tmp_path, monkeypatch):
     monkeypatch.delenv("TRU_WORKSPACE")
-    tru("add", "--user", "alice", "--workspace", str(tmp_path))
+    tru("add", "--user", "alice", "--workspace", str(workspace.root))
     assert len(open_inbox(workspace).list()) == 1
     with pytest.raises(WorkspaceError, match="not a workspace"):
-        tru("list", "--workspace", str(tmp_path / ".tru"))
+        tru("list", "--workspace", str(tmp_path))
 
 
 def test_the_help_loads_nothing_heavy():

@@ -79,8 +79,10 @@ def import_file(
     received time, ISO 8601 with a time zone, is when the request was made: the month runs from there. A ref is a case
     number of your own, by which you find request and certificate again.
     """
+    from tru.erasure.reach import refuse_searched
     from tru.requests.intake import read_requests
 
+    refuse_searched(open_workspace(workspace), file)
     _file(workspace, read_requests(file), json)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import fnmatch
 import os
 import sqlite3
@@ -16,6 +15,7 @@ import yaml
 from tru.erasure.databases import opened
 from tru.erasure.formats import Source
 from tru.erasure.objects import Piece, Store, git_folder, git_objects, in_bucket, names_in_cache
+from tru.erasure.reach import dvc_config, remotes
 from tru.workspace import Workspace
 
 NAMES = (
@@ -204,45 +204,6 @@ def _outputs(ws: Workspace) -> list[tuple[str, str]]:
                 path = next(iter(out)) if isinstance(out, dict) else str(out)
                 if "${" not in path:
                     found.append((path.rstrip("/"), store))
-    return found
-
-
-def dvc_config(ws: Workspace) -> dict[str, dict[str, str]]:
-    """DVC's settings, the more special ones last; paths in them are made absolute."""
-    mine = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dvc"
-    files = [
-        Path(os.environ.get("DVC_GLOBAL_CONFIG_DIR") or mine) / "config",
-        ws.root / ".dvc" / "config",
-        ws.root / ".dvc" / "config.local",
-    ]
-    merged: dict[str, dict[str, str]] = {}
-    for file in files:
-        parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
-        try:
-            parser.read_string(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, configparser.Error):
-            continue
-        for section in parser.sections():
-            values = {key: (value or "").strip().strip("\"'") for key, value in parser.items(section)}
-            for key in ("url", "dir"):
-                if values.get(key) and "://" not in values[key]:
-                    values[key] = os.path.normpath(file.parent / Path(values[key]).expanduser())
-            merged.setdefault(section.strip("'"), {}).update(values)
-    return merged
-
-
-def remotes(config: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    """Remote name -> its settings; ``remote://other/path`` is followed."""
-    found = {
-        section.split('"')[1]: dict(values)
-        for section, values in config.items()
-        if section.startswith('remote "') and values.get("url")
-    }
-    for values in found.values():
-        parts = urlsplit(values["url"])
-        if parts.scheme == "remote" and parts.netloc in found:
-            base = found[parts.netloc]
-            values.update({**base, **values, "url": base["url"].rstrip("/") + parts.path})
     return found
 
 
