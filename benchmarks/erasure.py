@@ -30,6 +30,7 @@ import numpy as np
 
 from benchmarks.commands import CommandFailed, Tru, fresh_workspace, parse_settings
 from benchmarks.endings import Check
+from benchmarks.folders import claim
 from benchmarks.mixes import mix, write
 from benchmarks.provenance import provenance
 from tru.data.interactions import load_dataset
@@ -381,6 +382,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             folder, settings = (given.folder or Path(scratch)).resolve(), parse_settings(given.set)
+            claim(folder)
             if given.s3:
                 with bucket_server(folder) as address:
                     found = measure(

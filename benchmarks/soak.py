@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks import endings
 from benchmarks.commands import CommandFailed, Tru, fresh_workspace, parse_settings
+from benchmarks.folders import claim
 from benchmarks.mixes import forget_set, mix, write
 from benchmarks.provenance import provenance
 from tru.data.forget import ForgetSet
@@ -81,6 +82,8 @@ class Soak:
 
     def set_up(self) -> None:
         """The workspace, its data, a champion, a baseline; each once."""
+        if not (self.folder / "filled.done").exists():
+            claim(self.folder)
         self.plans.mkdir(parents=True, exist_ok=True)
         self._once("filled", self._fill)
         self._once("trained", lambda: self.tru.do("train", log="train"))

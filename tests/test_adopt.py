@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from tests.patience import HANG
 from tests.workspaces import file_requests, subjects, whole_night
 from tru import adopt as adoption
-from tru import identity, services
+from tru import identity, processes, services
 from tru.adopt import adopt
 from tru.cli.main import app
 from tru.erasure import eraser
@@ -275,7 +275,7 @@ def test_what_names_processes_of_the_original_is_dropped_and_they_live(original,
     environment = {**os.environ, "TRU_SERVICES_TOKEN": token}
     server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], env=environment)
     try:
-        started = services._start_time(server.pid)
+        started = processes.start_time(server.pid)
         member = {"name": "prefect-server", "pid": server.pid, "started": started, "address": "http://127.0.0.1:1"}
         words = {"token": token, "members": [member], "complete": True}
         for ws in (original, copied):
@@ -302,7 +302,7 @@ def test_what_names_processes_of_the_original_is_dropped_and_they_live(original,
 def test_what_runs_for_a_workspace_that_was_moved_is_its_own_and_stopped(original, tmp_path):
     server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     try:
-        member = {"name": "mlflow", "pid": server.pid, "started": services._start_time(server.pid), "address": None}
+        member = {"name": "mlflow", "pid": server.pid, "started": processes.start_time(server.pid), "address": None}
         words = {"token": "no-such-token", "members": [member], "complete": True}
         (original.state / "services.json").write_text(json.dumps(words))
         moved = Workspace(tmp_path / "moved")

@@ -203,7 +203,9 @@ class Pantry:
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written; only while nobody else is at work here."""
-        for left in [*self.folder.glob("models/*.new-*"), *self.folder.glob("*/*.part-*")]:
+        made = [*self.folder.glob("models/*.new-*")]
+        made += [part for name in ("cells", "data", "strengths") for part in self.folder.glob(f"{name}/*.part-*")]
+        for left in (path for path in made if path.suffix.rpartition("-")[2].isdigit()):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 

@@ -134,7 +134,7 @@ def test_a_folder_that_is_not_there_says_how_to_make_it(tmp_path):
 
 
 def test_loading_puts_back_what_a_killed_process_moved_aside(folder, tiny):
-    folder.rename(folder.with_name(f"data.old-{os.getpid()}"))
+    folder.rename(folder.with_name(f"data.old-{os.getpid()}.swap"))
     assert len(load_dataset(folder).interactions) == len(tiny.interactions)
 
 

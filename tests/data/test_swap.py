@@ -40,7 +40,7 @@ def test_if_filling_fails_nothing_changes(tmp_path):
 def test_a_process_killed_while_writing_leaves_the_old_folder(tmp_path):
     folder, pid = tmp_path / "data", _dead_pid()
     replace_folder(folder, _fill("one"))
-    (tmp_path / f"data.new-{pid}").mkdir()
+    (tmp_path / f"data.new-{pid}.swap").mkdir()
     recover(folder)
     assert (folder / "file").read_text() == "one"
     assert list(tmp_path.iterdir()) == [folder]
@@ -48,8 +48,8 @@ def test_a_process_killed_while_writing_leaves_the_old_folder(tmp_path):
 
 def test_a_process_killed_between_the_two_renames_has_its_old_folder_put_back(tmp_path):
     folder, pid = tmp_path / "data", _dead_pid()
-    replace_folder(tmp_path / f"data.old-{pid}", _fill("one"))
-    replace_folder(tmp_path / f"data.new-{pid}", _fill("two"))
+    replace_folder(tmp_path / f"data.old-{pid}.swap", _fill("one"))
+    replace_folder(tmp_path / f"data.new-{pid}.swap", _fill("two"))
     recover(folder)
     assert (folder / "file").read_text() == "one"
     assert list(tmp_path.iterdir()) == [folder]
@@ -58,7 +58,7 @@ def test_a_process_killed_between_the_two_renames_has_its_old_folder_put_back(tm
 def test_a_process_killed_before_destroying_the_old_folder_has_it_swept(tmp_path):
     folder, pid = tmp_path / "data", _dead_pid()
     replace_folder(folder, _fill("two"))
-    replace_folder(tmp_path / f"data.old-{pid}", _fill("one"))
+    replace_folder(tmp_path / f"data.old-{pid}.swap", _fill("one"))
     recover(folder)
     assert (folder / "file").read_text() == "two"
     assert list(tmp_path.iterdir()) == [folder]
@@ -67,6 +67,17 @@ def test_a_process_killed_before_destroying_the_old_folder_has_it_swept(tmp_path
 def test_the_work_of_a_living_process_is_left_alone(tmp_path):
     folder = tmp_path / "data"
     replace_folder(folder, _fill("one"))
-    (tmp_path / f"data.new-{os.getppid()}").mkdir()
+    (tmp_path / f"data.new-{os.getppid()}.swap").mkdir()
     recover(folder)
-    assert (tmp_path / f"data.new-{os.getppid()}").is_dir()
+    assert (tmp_path / f"data.new-{os.getppid()}.swap").is_dir()
+
+
+@pytest.mark.parametrize("name", ["data.old-backup", "data.old-2023", "data.new-1", "data.old-", "xdata.old-1.swap"])
+def test_what_somebody_put_beside_stays(name, tmp_path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").write_text("mine")
+    recover(tmp_path / "data")  # nothing is in place, and it is not put there
+    replace_folder(tmp_path / "data", _fill("one"))
+    recover(tmp_path / "data")
+    assert (tmp_path / name / "mine").read_text() == "mine"
+    assert (tmp_path / "data" / "file").read_text() == "one"

@@ -1,13 +1,15 @@
 """Replacing a folder as a whole, so that a crash leaves either the old one or the new one, never a mixture.
 
-The new folder is written beside the old one as ``NAME.new-PID``; then the old one steps aside (``NAME.old-PID``), the
-new one takes its name, and the old one is destroyed. What a killed process left beside is swept by the next one: it may
-hold the rows of people who asked to be forgotten.
+The new folder is written beside the old one as ``NAME.new-PID.swap``; then the old one steps aside
+(``NAME.old-PID.swap``), the new one takes its name, and the old one is destroyed. What a killed process left beside is
+swept by the next one: it may hold the rows of people who asked to be forgotten. Nothing else beside is touched: a
+``data.old-2023`` is somebody's.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """
     recover(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (folder.with_name(f"{folder.name}.{word}-{os.getpid()}") for word in ("new", "old"))
+    new, old = (folder.with_name(f"{folder.name}.{word}-{os.getpid()}.swap") for word in ("new", "old"))
     new.mkdir()
     try:
         fill(new)
@@ -49,16 +51,18 @@ def recover(folder: Path) -> None:
 
 def _beside(folder: Path) -> list[Path]:
     """Intermediates of this folder, ``.old-`` before ``.new-``, so that an old one is put back before sweeping."""
-    return [path for word in ("old", "new") for path in sorted(folder.parent.glob(f"{folder.name}.{word}-*"))]
+    names = [re.compile(rf"{re.escape(folder.name)}\.{word}-[0-9]+\.swap") for word in ("old", "new")]
+    there = sorted(folder.parent.iterdir()) if folder.parent.is_dir() else []
+    return [path for name in names for path in there if name.fullmatch(path.name)]
 
 
 def _alive(path: Path) -> bool:
     """Whether the process that made ``path`` is another one and still running."""
-    number = path.name.rpartition("-")[2]
-    if not number.isdigit() or int(number) == os.getpid():
+    number = int(path.name.rpartition("-")[2].removesuffix(".swap"))
+    if number == os.getpid():
         return False
     try:
-        os.kill(int(number), 0)
+        os.kill(number, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # it runs, under another user

@@ -157,7 +157,8 @@ def _logs(ws: Workspace, needles: Needles) -> tuple[int, int]:
             continue
         if not formats.in_name(file.name, needles).tags and formats.is_text(file.read_bytes()[:4096]):
             lines += _blank(file, needles)
-        if _holds(file, needles):  # packed, in another encoding, or named after somebody
+        # Packed, in another encoding, or named after somebody. Somebody else's log is left for the search to name.
+        if file.is_relative_to(ws.state) and _holds(file, needles):
             count, freed = _remove([file])
             lines, size = lines + count, size + freed
     return lines, size

@@ -272,8 +272,12 @@ class DataPurge:
     def _caches(self, repo: Repo) -> list[Store]:
         """The cache; and what was left in the usual place when it was moved elsewhere."""
         place, usual = Path(repo.cache.local_cache_dir).resolve(), (self._root / ".dvc" / "cache").resolve()
-        cache = folder_store("dvc cache", place, private=place.is_relative_to(self._root))
-        return [cache] if place == usual else [cache, folder_store("dvc cache of before", usual, private=True)]
+        # In .dvc everything is DVC's; a cache may be moved to a folder with other things in it.
+        is_whole = place.is_relative_to(self._root / ".dvc")
+        cache = folder_store("dvc cache", place, private=place.is_relative_to(self._root), whole=is_whole)
+        is_whole = usual.is_relative_to(self._root / ".dvc")
+        before = folder_store("dvc cache of before", usual, private=usual.is_relative_to(self._root), whole=is_whole)
+        return [cache] if place == usual else [cache, before]
 
     def _remotes(self, repo: Repo) -> tuple[dict[str, Store], list[str]]:
         """The remotes that can be deleted from, by name, and words about the others."""

@@ -81,8 +81,8 @@ class Store:
     delete: Callable[[Iterable[Stored]], int]
 
 
-def folder_store(name: str, root: Path, *, private: bool) -> Store:
-    """A local folder. With ``private`` whatever is in it and is no object of DVC's layout is scrap."""
+def folder_store(name: str, root: Path, *, private: bool, whole: bool = False) -> Store:
+    """A local folder. With ``whole`` it is DVC's alone: whatever is in it and is no object of DVC's layout is scrap."""
 
     def read(stored: Stored) -> bytes:
         assert isinstance(stored.place, Path)
@@ -102,7 +102,7 @@ def folder_store(name: str, root: Path, *, private: bool) -> Store:
             done += 1
         return done
 
-    return Store(name, private, lambda: _in_folder(name, root, private), read, delete)
+    return Store(name, private, lambda: _in_folder(name, root, private, whole), read, delete)
 
 
 def bucket_store(name: str, bucket: Bucket, *, private: bool) -> Store:
@@ -203,10 +203,10 @@ def size_of(path: Path) -> tuple[int, int]:
     return len(inside), sum(file.lstat().st_size for file in inside)
 
 
-def _in_folder(name: str, root: Path, private: bool) -> Iterator[Stored]:
+def _in_folder(name: str, root: Path, private: bool, whole: bool) -> Iterator[Stored]:
     if not root.is_dir():
         return
-    tops = [root] if private else [root / "files" / "md5", root / "runs", *root.glob("[0-9a-f][0-9a-f]")]
+    tops = [root] if whole else [root / "files" / "md5", root / "runs", *root.glob("[0-9a-f][0-9a-f]")]
 
     def stop(exc: OSError) -> None:
         raise _unusable(name, root, exc) from exc
@@ -224,7 +224,7 @@ def _in_folder(name: str, root: Path, private: bool) -> Iterator[Stored]:
                 kind = _kind(path.relative_to(root).as_posix())
                 if kind is not None and kind[0] == "scrap" and not private:
                     kind = kind if time.time() - found.st_mtime > _ABANDONED else None
-                if kind is None and private:
+                if kind is None and whole:
                     kind = ("scrap", "")
                 if kind is not None:
                     yield Stored(*kind, found.st_size, path)

@@ -212,6 +212,23 @@ class Counter:
             ) from error
 
 
+@dataclass(frozen=True)
+class Only:
+    """Of another place only what belongs to known runs and models.
+
+    Attributes:
+        place: where to look.
+        ids: of those runs and models.
+    """
+
+    place: Shelf
+    ids: frozenset[str]
+
+    def units(self) -> Iterator[Unit]:
+        """See :class:`Shelf`."""
+        return (unit for unit in self.place.units() if unit.id in self.ids)
+
+
 def shelf(place: str, repository: Callable[[str], Any]) -> Shelf:
     """The shelf for the place of an experiment.
 

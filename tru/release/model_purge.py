@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tru.errors import ReleaseError
 from tru.release.compact import compact
-from tru.release.model_files import Folder, Shelf, local_path, shelf, sweep
+from tru.release.model_files import Folder, Only, Shelf, local_path, shelf, sweep
 from tru.release.model_rows import SqlStore, repository
 from tru.release.model_server import ServerStore
 from tru.release.model_store import Holdings, Model, Run, Store, Version
@@ -178,7 +178,7 @@ class ModelPurge:
         parts = [part for _, part in self._decided(stores, mark, keep_versions)]
         found = _joined(parts)
         dead = {run.id for run in found.runs} | {model.id for model in found.models} | found.emptied
-        files, size = sweep(self._shelves(stores), partial(_living, stores, dead), dry=True)
+        files, size = sweep(self._shelves(stores, dead), partial(_living, stores, dead), dry=True)
         return [*_rows(found), Purged("mlflow artifacts", files, size)]
 
     def purge(self, mark: int, keep_versions: Collection[str]) -> list[Purged]:
@@ -209,7 +209,8 @@ class ModelPurge:
             traces += store.drop_traces()
             parts.append(part)
         found = _joined(parts)
-        files, size = sweep(self._shelves(stores), partial(_living, stores, found.emptied))
+        dead = {run.id for run in found.runs} | {model.id for model in found.models} | found.emptied
+        files, size = sweep(self._shelves(stores, dead), partial(_living, stores, found.emptied))
         loose = sum(store.tidy() for store in stores)
         freed = sum(compact(file) for file in self._files())
         return [
@@ -297,15 +298,25 @@ class ModelPurge:
 
     # -- artifacts ----------------------------------------------------------------------------------------------------
 
-    def _shelves(self, stores: Sequence[Store]) -> list[Shelf]:
+    def _shelves(self, stores: Sequence[Store], dead: Collection[str]) -> list[Shelf]:
+        """Where artifacts may be destroyed.
+
+        In the workspace's folders for them and in the places of tru's experiment that is whatever no living row stands
+        for. Other experiments may keep theirs anywhere, such as in the ``mlruns`` of the folder in which somebody typed
+        a command; there only what belongs to the rows in ``dead`` is ours.
+        """
         places = {place for store in stores for place in store.places()}
         if not _is_server(self._uri):  # without the server only its folder in the workspace can be reached
             places -= self._proxied(stores)
         paths = {place: path.resolve() for place in places if (path := local_path(place)) is not None}
         roots = [root.resolve() for root in (self._ws.model_store, self._ws.root / "mlruns")]
+        # A link may lead to a folder with other things in it.
+        roots = [root for root in roots if root.is_relative_to(self._ws.root.resolve())]
         ours = [Folder(root, is_ours=True, stays=frozenset(paths.values())) for root in roots]
         within = {place for place, path in paths.items() if any(path.is_relative_to(root) for root in roots)}
-        return [*ours, *(shelf(place, lambda at: repository(at, self._uri)) for place in sorted(places - within))]
+        own = {place for store in stores for place in store.own_places()}
+        elsewhere = {place: shelf(place, lambda at: repository(at, self._uri)) for place in sorted(places - within)}
+        return [*ours, *(it if place in own else Only(it, frozenset(dead)) for place, it in elsewhere.items())]
 
     def _proxied(self, stores: Sequence[Store]) -> set[str]:
         return {place for store in stores for place in store.places() if place.startswith("mlflow-artifacts:")}

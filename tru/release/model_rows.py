@@ -92,6 +92,13 @@ class SqlStore:
         with explained(), self._store.ManagedSessionMaker() as db:
             return sorted(set(self._experiments(db).values()))
 
+    def own_places(self) -> list[str]:
+        """See :class:`Store`."""
+        experiment = self._rows.SqlExperiment
+        with explained(), self._store.ManagedSessionMaker() as db:
+            found = db.query(experiment.artifact_location).filter(experiment.name == EXPERIMENT)
+            return sorted({place for (place,) in found})
+
     def living(self) -> set[str]:
         """See :class:`Store`."""
         rows = self._rows

@@ -79,6 +79,10 @@ class ServerStore:
         with explained():
             return [place for _, name, place in self._experiments() if name == EXPERIMENT]
 
+    def own_places(self) -> list[str]:
+        """See :class:`Store`: no other experiment of a server is looked into."""
+        return self.places()
+
     def living(self) -> set[str]:
         """See :class:`Store`."""
         with explained():

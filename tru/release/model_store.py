@@ -57,7 +57,11 @@ class Store(Protocol):
         ...
 
     def places(self) -> list[str]:
-        """Where the artifacts of tru's experiments are."""
+        """Where the artifacts of the experiments are of which something may be destroyed."""
+        ...
+
+    def own_places(self) -> list[str]:
+        """Those among them that are tru's own: whatever no row stands for there was left by tru."""
         ...
 
     def living(self) -> set[str]:

@@ -11,10 +11,11 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class RunLog:
         self._scratch = workspace.state / "tmp" / "models"
         self._experiment = experiment
         with explained():
-            _create_store(self._uri)
+            _create_store(self._uri, self._store)
             self._client = MlflowClient(self._uri, registry_uri=self._uri)
 
     def log_run(
@@ -295,8 +296,10 @@ def _millis(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _create_store(uri: str) -> None:
+def _create_store(uri: str, artifacts: Path) -> None:
     """Make a new SQLite store beside its place and move it there whole.
+
+    MLflow would have its default experiment keep artifacts in whatever folder the command is typed in.
 
     MLflow builds its tables in many transactions; a kill in between would leave a store that it cannot repair.
     """
@@ -307,6 +310,8 @@ def _create_store(uri: str) -> None:
     fresh.unlink(missing_ok=True)
     try:
         MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(fresh)) as db, db:
+            db.execute("UPDATE experiments SET artifact_location = ?", ((artifacts / "0").as_uri(),))
         with suppress(FileExistsError):  # somebody else was faster; theirs is as good
             place.hardlink_to(fresh)
     finally:
