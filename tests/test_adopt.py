@@ -106,7 +106,7 @@ def test_the_list_of_what_is_refused_is_complete():
     """Every command is in one of the two lists, or stands here with its reason."""
     known = {tuple(words[:2]) for words in WRITING + READING} | {(words[0],) for words in WRITING + READING}
     anywhere = {
-        *(("demo",), ("adopt",), ("scan",), ("report",), ("requests", "show"), ("certificate", "show")),
+        *(("demo",), ("adopt",), ("check",), ("scan",), ("report",), ("requests", "show"), ("certificate", "show")),
         *(("certificate", "verify"), ("certificate", "export"), ("certificate", "keys")),
     }
     commands = {(c.name or c.callback.__name__.rstrip("_"),) for c in app.registered_commands} | {
@@ -117,6 +117,14 @@ def test_the_list_of_what_is_refused_is_complete():
     spelled = {tuple(name.replace("_", "-") for name in words) for words in commands}
     missing = {w for w in spelled if w not in known | anywhere and w[:1] not in known | anywhere}
     assert missing == set()
+
+
+def test_a_check_says_it(original, copied):
+    done = tru("check", "--json", "--workspace", str(copied.root))
+    rows = {row["what"]: row for row in json.loads(done.stdout)}
+    assert done.exit_code == 1 and rows["place"]["state"] == "wrong" and "tru adopt" in rows["place"]["words"]
+    done = tru("check", "--json", "--workspace", str(original.root))
+    assert next(row for row in json.loads(done.stdout) if row["what"] == "place")["state"] == "ok"
 
 
 def test_status_says_it_first_and_in_words(original, copied):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tru import services
+from tru import identity, services
 from tru.champion import unanchored
 from tru.errors import ErasureError, ModelError, ReleaseError, RequestError, TruError, WorkspaceError
 from tru.release import registry_reader
@@ -61,6 +61,12 @@ def check(ws: Workspace) -> Iterator[Finding]:
             yield Finding(what, "wrong", str(error))
         except OSError as error:
             yield Finding(what, "wrong", f"{error.filename or ws.root} cannot be read: {error.strerror}.")
+
+
+def _place(ws: Workspace) -> str:
+    if (origin := identity.origin(ws.root)) is not None:
+        raise WorkspaceError(origin.words(ws.root))
+    return f"{ws.root}, where it belongs"
 
 
 def _settings(ws: Workspace) -> str:
@@ -198,6 +204,7 @@ def _disk(ws: Workspace) -> str:
 
 
 CHECKS: dict[str, Callable[[Workspace], str]] = {
+    "place": _place,
     "settings": _settings,
     "git": _git,
     "DVC": _dvc,

@@ -124,7 +124,7 @@ def check(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
 
     colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "wrong": typer.colors.RED}
     found = []
-    for finding in health.check(open_workspace(workspace)):
+    for finding in health.check(open_workspace(workspace, reading=True)):
         found.append(finding)
         if not json:
             typer.secho(f"{finding.state:8} ", fg=colours[finding.state], bold=finding.state != "ok", nl=False)
