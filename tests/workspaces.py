@@ -17,7 +17,7 @@ from tru.data.synthetic import generate
 from tru.init import create
 from tru.night.approval import is_released
 from tru.night.run import Run
-from tru.release.versions import DataVersions
+from tru.release.versions import DVC_FILES, DataVersions, commit_files, init
 from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import Subject
 from tru.requests.store import open_inbox
@@ -53,6 +53,12 @@ def make(root: Path) -> Workspace:
     DataVersions(ws).add()
     DataVersions(ws).commit("Tiny data", also=["params.yaml"])
     return ws
+
+
+def repository(root: Path) -> None:
+    """A repository of git and DVC without anything else, as `tru init` leaves it."""
+    init(root)
+    commit_files(root, "Set up DVC", list(DVC_FILES))
 
 
 def copy(template: Path, root: Path) -> Workspace:

@@ -204,8 +204,8 @@ def _disk(ws: Workspace) -> str:
 
 
 CHECKS: dict[str, Callable[[Workspace], str]] = {
-    "place": _place,
     "settings": _settings,
+    "place": _place,
     "git": _git,
     "DVC": _dvc,
     "data": _data,

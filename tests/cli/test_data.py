@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from tests.workspaces import repository
 from tru.cli.data import app
 from tru.data.interactions import load_dataset
 from tru.errors import DataError, RequestError
-from tru.release.versions import DataVersions, init
+from tru.release.versions import DataVersions
 from tru.requests import Subject
 from tru.requests.store import open_inbox, open_ledger
 from tru.workspace import Workspace
@@ -107,7 +108,7 @@ def test_show_as_json(root, source):
 
 
 def test_under_dvc_the_data_get_a_version(root):
-    init(root)
+    repository(root)
     output = _run("generate", "--workspace", root).output
     version = DataVersions(Workspace(root)).md5()
     assert f"version: {version}" in output and version in (root / "data.dvc").read_text()
@@ -245,7 +246,7 @@ def test_an_open_batch_stops_an_import(root, shop, outcome):
 
 
 def test_the_ledger_knows_each_new_version_once(root, shop):
-    init(root)
+    repository(root)
     ws = Workspace(root)
     open_inbox(ws)
     _run("generate", "--workspace", root)
@@ -262,7 +263,7 @@ def test_the_ledger_knows_each_new_version_once(root, shop):
 
 
 def test_a_killed_import_typed_again_is_entered(root, shop, monkeypatch):
-    init(root)
+    repository(root)
     ws = Workspace(root)
     open_inbox(ws)
     _run("generate", "--workspace", root)

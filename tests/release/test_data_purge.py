@@ -13,10 +13,11 @@ from dvc.cli import main as dvc
 from s3fs import S3FileSystem
 
 from tests.s3 import Store as Bucketry
+from tests.workspaces import repository
 from tru.errors import ReleaseError
 from tru.release.buckets import open_bucket
 from tru.release.data_purge import DataPurge
-from tru.release.versions import DataVersions, init
+from tru.release.versions import DataVersions
 from tru.workspace import Workspace
 
 PIPELINE = """
@@ -76,7 +77,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ws(workspace: Workspace) -> Workspace:
     """A pipeline on data that names ann and bob, everything made and committed."""
-    init(workspace.root)
+    repository(workspace.root)
     files = {"params.yaml": "factor: 2\n", "dvc.yaml": PIPELINE, "double.py": DOUBLE, "count.py": COUNT}
     for name, text in {**files, "notes.txt": "notes\n"}.items():
         (workspace.root / name).write_text(text)
@@ -259,7 +260,7 @@ def test_branches_stashes_experiments_and_lost_commits_count(ws: Workspace, tmp_
 def test_other_projects_keep_their_objects(ws: Workspace, tmp_path: Path) -> None:
     store, cache = local_remote(ws, tmp_path / "store"), tmp_path / "shared-cache"
     other = Workspace(tmp_path / "other")
-    init(other.root)
+    repository(other.root)
     local_remote(other, store)
     for place in (ws.root, other.root):
         run("dvc", "config", "cache.dir", str(cache), cwd=place)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from tests.workspaces import repository
 from tru.errors import ReleaseError
-from tru.release.versions import DVC_FILES, DataVersions, commit_files, init
+from tru.release.versions import DataVersions, init
 from tru.workspace import Workspace
 
 PIPELINE = """
@@ -43,12 +44,6 @@ def git(root: Path, *arguments: str) -> str:
     return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def make(root: Path) -> None:
-    """A repository of git and DVC, as `tru init` leaves it."""
-    init(root)
-    commit_files(root, "Set up DVC", list(DVC_FILES))
-
-
 @pytest.fixture(autouse=True)
 def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine where git knows no author."""
@@ -60,7 +55,7 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def versions(workspace: Workspace) -> DataVersions:
-    make(workspace.root)
+    repository(workspace.root)
     workspace.data.mkdir()
     (workspace.data / "a.txt").write_text("ab")
     files = {"params.yaml": "factor: 2\n", "dvc.yaml": PIPELINE, "double.py": DOUBLE, "count.py": COUNT}
@@ -73,7 +68,7 @@ def test_init_makes_a_repository_of_its_own_even_inside_another(tmp_path: Path) 
     git(tmp_path, "init", "--quiet")
     inner = tmp_path / "outer" / "inner"
     for _ in range(2):
-        make(inner)
+        repository(inner)
     assert git(inner, "rev-parse", "--show-toplevel").strip() == str(inner.resolve())
     assert git(inner, "status", "--porcelain") == ""
     assert git(inner, "rev-list", "--count", "HEAD").strip() == "1"
@@ -84,12 +79,12 @@ def test_init_makes_a_repository_of_its_own_even_inside_another(tmp_path: Path) 
 
 def test_init_finishes_what_was_left_half_done(tmp_path: Path) -> None:
     (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
-    make(tmp_path)
+    repository(tmp_path)
     assert git(tmp_path, "ls-files").split() == [".dvc/.gitignore", ".dvc/config", ".dvcignore"]
 
 
 def test_init_keeps_what_is_there(tmp_path: Path) -> None:
-    make(tmp_path)
+    repository(tmp_path)
     (tmp_path / ".dvc" / "config").write_text("['remote \"store\"']\n    url = elsewhere\n")
     (tmp_path / "mine.txt").write_text("mine")
     git(tmp_path, "add", "mine.txt")
