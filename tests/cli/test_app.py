@@ -23,6 +23,7 @@ REPEATABLE = {
     ("certificate", "show", "--ref"),
     ("certificate", "verify", "--ref"),
     ("certificate", "export", "--ref"),
+    ("batch", "split", "--request"),
 }
 
 
