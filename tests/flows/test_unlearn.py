@@ -272,7 +272,7 @@ def test_a_step_that_fails_for_good_holds_the_batch_and_the_run_says_so(play, mo
     state = play(script)
     assert state.is_failed() and "batch-1 is held" in state.message and "no picture is left" in state.message
     assert "`tru batch accept`" in state.message
-    assert script.calls[-3:] == ["check", "hold", "leave"] and script.told["hold"] == ["no picture is left"]
+    assert script.calls[-3:] == ["cut", "check", "hold"] and script.told["hold"] == ["no picture is left"]
 
 
 def test_an_unforeseen_error_is_counted_after_its_retries_by_type_and_place(play, monkeypatch):

@@ -156,7 +156,7 @@ def _content(batch: Batch, sequel: Sequel) -> dict[str, Any]:
         "to_do": sentences.to_do(batch),
         "tiles": _tiles(batch, sequel),
         "pictures": pictures(way(batch, sequel)),
-        "verdicts": _verdicts(batch.facts) if end != "not found" else [],
+        "verdicts": _verdicts(batch.facts) if end not in ("not found", "retired") else [],
         "has_retrained": bool(((batch.facts.get("evaluate") or {}).get("profiles") or {}).get("retrained")),
         "side": side_by_side(batch.facts.get("evaluate") or {}),
         "how": sentences.how(batch) if end != "not found" else [],

@@ -39,7 +39,8 @@ SIGNS: dict[Ending, str] = {
 def verdict_sentence(batch: Batch, sequel: Sequel | None = None) -> str:
     """The verdict in one or two plain sentences; ``sequel``: what came after, for who serves in place of its model."""
     said, version = _SENTENCES[ending(batch)](batch), batch.facts.get("version")
-    if sequel and sequel.serving and version and sequel.serving != version and ending(batch) != "not found":
+    had_its_own = (version or ending(batch) == "retired") and ending(batch) != "not found"
+    if sequel and sequel.serving and had_its_own and sequel.serving != version:
         return f"{said} Version {sequel.serving} serves now."
     return said
 
