@@ -1,5 +1,6 @@
 """What lies about: destroyed where it holds somebody, left where it does not, and a live server's files stay whole."""
 
+import gzip
 import json
 import os
 import shutil
@@ -296,9 +297,16 @@ def test_lines_are_blanked_in_place_and_a_live_writer_goes_on(ws: Workspace) -> 
     assert counts(ws) == {}
 
 
-def test_logs_that_have_no_lines_are_deleted(ws: Workspace) -> None:
-    import gzip
+def test_a_log_of_somebodys_loses_lines_and_nothing_more(ws: Workspace) -> None:
+    shutil.rmtree(ws.state / "prefect")
+    packed = put(ws.root / "notes" / "a.log", gzip.compress(f"list for {USER}".encode()))
+    named = put(ws.root / "notes" / f"{USER}.log", "nothing")
+    before = packed.read_bytes()
+    counts(ws)
+    assert packed.read_bytes() == before and named.read_text() == "nothing"  # the search names them, a person decides
 
+
+def test_logs_that_have_no_lines_are_deleted(ws: Workspace) -> None:
     shutil.rmtree(ws.state / "prefect")
     for name, content in (
         ("a.log.gz", gzip.compress(f"list for {USER}".encode())),

@@ -289,6 +289,23 @@ def test_other_projects_keep_their_objects(ws: Workspace, tmp_path: Path) -> Non
     assert holding(store) == holding(cache) == []
 
 
+@pytest.mark.parametrize("folder", ["things", "."])
+def test_a_cache_among_other_things_of_the_workspace_takes_none_of_them_along(ws: Workspace, folder: str) -> None:
+    place = (ws.root / folder).resolve()
+    place.mkdir(exist_ok=True)
+    run("dvc", "config", "cache.dir", str(place), cwd=ws.root)
+    run("dvc", "repro", "--force", cwd=ws.root)
+    write(ws, OLD)
+    (place / "thesis.txt").write_text("mine")
+    (place / "ab").mkdir()
+    (place / "ab" / "notes.txt").write_text("mine")
+    assert holding(place)
+    cut(ws)
+    DataPurge(ws).purge(())
+    assert (place / "thesis.txt").read_text() == (place / "ab" / "notes.txt").read_text() == "mine"
+    assert holding(ws.root) == [] and (ws.data / "rows").read_text() == NEW
+
+
 @pytest.mark.parametrize("link", ["hardlink", "symlink"])
 def test_linked_caches(ws: Workspace, link: str) -> None:
     run("dvc", "config", "cache.type", link, cwd=ws.root)

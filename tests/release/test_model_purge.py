@@ -239,6 +239,40 @@ def test_nothing_old_is_left_and_all_that_is_needed_is(ws: Workspace, template: 
     assert ModelPurge(ws).unreachable() == ["memory of serving processes that were started before: restart them"]
 
 
+def test_runs_that_somebody_else_keeps_in_a_shared_place_stay(ws: Workspace, tmp_path: Path, old: Path) -> None:
+    """Version 0.1.0 had the default experiment's place in the folder in which a command was typed first."""
+    place = tmp_path / "thesis" / "mlruns" / "0"
+    theirs = place / ("f" * 32) / "artifacts" / "result.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("years of work")
+    with sqlite3.connect(ws.root / "mlflow.db") as db:
+        db.execute("UPDATE experiments SET artifact_location = ? WHERE name = 'Default'", (str(place),))
+    db.close()
+    client = MlflowClient(ws.tracking_uri)
+    ours = client.create_run("0", tags={"note": RESIDUE}).info.run_id
+    client.log_artifact(ours, str(old / "model.json"))
+    assert (place / ours).is_dir()
+    ModelPurge(ws).plan(MARK, [kept(ws).version])
+    ModelPurge(ws).purge(MARK, [kept(ws).version])
+    assert theirs.read_text() == "years of work" and not (place / ours).exists()
+    is_clean(ws)
+
+
+def test_a_link_out_of_the_workspace_does_not_make_everything_there_ours(ws: Workspace, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    ws.model_store.rename(disk)
+    ws.model_store.symlink_to(disk)
+    theirs = [disk / "photos" / "a.jpg", disk / ("e" * 32) / "b.txt", disk / "c.txt"]
+    for file in theirs:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
+    assert "tru/" in " ".join(residue(disk))
+    ModelPurge(ws).purge(MARK, [kept(ws).version])
+    assert [file.read_text() for file in theirs] == ["mine"] * 3
+    assert [name for name in residue(disk) if name.startswith("tru/")] == []
+    kept(ws)
+
+
 def test_again_changes_nothing(ws: Workspace) -> None:
     purge = ModelPurge(ws)
     purge.purge(MARK, [kept(ws).version])

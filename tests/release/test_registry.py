@@ -81,6 +81,8 @@ def test_new_store_is_complete_and_quiet(
     assert Registry(Workspace(root)).champion() is None
     assert [path.name for path in root.iterdir()] == ["mlflow.db"]
     assert [path.name for path in tmp_path.iterdir()] == ["new"]  # no ./mlruns
+    default = MlflowClient(Workspace(root).tracking_uri).get_experiment("0")
+    assert default.artifact_location == (root / "mlartifacts" / "0").as_uri()  # nor a note of one
     assert "MLFLOW_TRACKING_URI" not in os.environ  # no address left for child processes
     assert capfd.readouterr() == ("", "")
 
