@@ -226,7 +226,8 @@ def _not_found_words(batch: Mapping[str, Any] | None) -> str:
 
 def drift_words(drift: Mapping[str, Any]) -> str:
     """How far a champion has come from its last full training."""
-    parts = [f"{drift['nights']} nights unlearned"]
+    nights = drift["nights"]
+    parts = [f"{nights} {'night' if nights == 1 else 'nights'} unlearned"]
     if drift.get("forgotten_share") is not None:
         parts.append(f"{drift['forgotten_share']:.1%} of the trained pairs forgotten")
     if drift.get("distance") is not None:

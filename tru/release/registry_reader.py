@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-import ssl
-import urllib.error
-import urllib.request
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -132,21 +129,29 @@ def _answers(uri: str) -> bool:
     """Whether anybody answers at an address, whatever the answer is; True where that cannot be asked."""
     address = urlsplit(uri)
     if address.scheme in ("http", "https"):
-        try:
-            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_PATIENCE):
-                return True
-        except urllib.error.HTTPError:
-            return True
-        except urllib.error.URLError as error:
-            return isinstance(error.reason, ssl.SSLError)  # somebody is there; MLflow may know the certificate
-        except OSError:
-            return False
+        return _answers_http(f"{uri.rstrip('/')}/health")
     port = address.port or _PORTS.get(address.scheme.partition("+")[0])
     if port is None:
         return True
     with suppress(OSError), socket.create_connection((str(address.hostname), port), timeout=_PATIENCE):
         return True
     return False
+
+
+def _answers_http(url: str) -> bool:
+    import ssl
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=_PATIENCE):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLError)  # somebody is there; MLflow may know the certificate
+    except OSError:
+        return False
 
 
 def _file(ws: Workspace) -> Path | None:
