@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from tru.errors import TruError
 
-_ENDED = re.compile(r'(Finished in state \w+)\("(?:Task|Flow) run encountered an exception:? (\w+): ')
+_ENDED = re.compile(r'(Finished in state \w+)\(["\'](?:Task|Flow) run encountered an exception:? (\w+): ')
 _SERVER_STOPS = "Stopping temporary server"
 
 

@@ -66,6 +66,7 @@ def test_an_error_nobody_foresaw_keeps_all_it_has(by_hand):
             'Finished in state Failed("Flow run encountered an exception: TruError: no")',
             "Finished in state Failed",
         ),
+        (FLOW, "Finished in state Failed('Flow run encountered an exception: TruError: no')", FAILED),
         (FLOW, 'Finished in state Failed("Flow run encountered an exception: KeyError: no")', None),
         (TASK, "Finished in state Completed()", ""),
         (FLOW, "Finished in state Completed()", None),
