@@ -4,6 +4,7 @@ import http.server
 import shutil
 import socket
 import threading
+from contextlib import nullcontext
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -100,12 +101,24 @@ def test_a_server_that_takes_the_call_and_says_nothing_does_not_answer(workspace
             registry_reader.versions(workspace)
 
 
-def test_any_answer_of_a_server_is_an_answer(workspace, monkeypatch):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)  # 501 to all
+@pytest.mark.parametrize(("code", "is_there"), [(200, True), (401, True), (404, True), (502, False), (503, False)])
+def test_any_answer_of_a_server_is_an_answer_but_that_of_a_proxy_with_nobody_behind(
+    workspace, monkeypatch, code, is_there
+):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(code)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
-        registry_reader.refuse_if_silent(workspace)
+        with nullcontext() if is_there else pytest.raises(ReleaseError, match="does not answer"):
+            registry_reader.refuse_if_silent(workspace)
     finally:
         server.shutdown()
         server.server_close()

@@ -106,6 +106,7 @@ def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Say what a person must do, who serves, what waits, and how the last batch ended."""
     from tru.status import as_words, read
 
+    _be_impatient()
     found = read(open_workspace(workspace, reading=True))
     if json:
         print_json(found)
@@ -122,6 +123,7 @@ def check(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
 
     from tru import health
 
+    _be_impatient()
     colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "wrong": typer.colors.RED}
     found = []
     for finding in health.check(open_workspace(workspace, reading=True)):
@@ -193,6 +195,12 @@ def main() -> Any:  # noqa: ANN401 - typer decides
             raise
         typer.secho(f"Error: {error.filename}: {error.strerror}. (TRU_DEBUG=1 shows where.)", err=True, fg="red")
         sys.exit(1)
+
+
+def _be_impatient() -> None:
+    """Let MLflow try for seconds, not minutes, in this process: a server that hangs is something to be told."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 
 QUIET = {

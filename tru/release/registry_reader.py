@@ -28,6 +28,7 @@ MODEL_PATH = "artifacts/model"
 _DELETED = "Deleted_Internal"  # MLflow's stage of a version that is deleted and whose row is still there
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _PATIENCE = 5.0
+_NOBODY_BEHIND = (502, 503, 504)  # what a proxy answers whose server is gone
 _BUSY = 10.0
 
 
@@ -146,8 +147,8 @@ def _answers_http(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=_PATIENCE):
             return True
-    except urllib.error.HTTPError:
-        return True
+    except urllib.error.HTTPError as error:
+        return error.code not in _NOBODY_BEHIND
     except urllib.error.URLError as error:
         return isinstance(error.reason, ssl.SSLError)  # somebody is there; MLflow may know the certificate
     except OSError:
