@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,8 +108,8 @@ def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Say what a person must do, who serves, what waits, and how the last batch ended."""
     from tru.status import as_words, read
 
-    _be_impatient()
-    found = read(open_workspace(workspace, reading=True))
+    with _impatient():
+        found = read(open_workspace(workspace, reading=True))
     if json:
         print_json(found)
         return
@@ -123,14 +125,14 @@ def check(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
 
     from tru import health
 
-    _be_impatient()
     colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "wrong": typer.colors.RED}
     found = []
-    for finding in health.check(open_workspace(workspace, reading=True)):
-        found.append(finding)
-        if not json:
-            typer.secho(f"{finding.state:8} ", fg=colours[finding.state], bold=finding.state != "ok", nl=False)
-            typer.echo(f"{finding.what:13} {finding.words}")
+    with _impatient():
+        for finding in health.check(open_workspace(workspace, reading=True)):
+            found.append(finding)
+            if not json:
+                typer.secho(f"{finding.state:8} ", fg=colours[finding.state], bold=finding.state != "ok", nl=False)
+                typer.echo(f"{finding.what:13} {finding.words}")
     if json:
         print_json([asdict(finding) for finding in found])
     if any(finding.state == "wrong" for finding in found):
@@ -197,10 +199,17 @@ def main() -> Any:  # noqa: ANN401 - typer decides
         sys.exit(1)
 
 
-def _be_impatient() -> None:
-    """Let MLflow try for seconds, not minutes, in this process: a server that hangs is something to be told."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Let MLflow try for seconds, not minutes, for a while: a server that hangs is something to be told."""
+    limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    added = {name: value for name, value in limits.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 QUIET = {
