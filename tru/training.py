@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -287,7 +288,7 @@ class _bar:  # noqa: N801 - used as a with statement only
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        console = Console(stderr=True)
+        console = Console(stderr=True, quiet=bool(os.environ.get("TRU_QUIET")))  # see `tru.cli.output`
         self.title, self.total, self.watched, self.console = title, total, console.is_terminal, console
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} epochs"))
         self.progress = Progress(*columns, TextColumn("{task.fields[words]}"), TimeElapsedColumn(), console=console)

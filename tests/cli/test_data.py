@@ -233,14 +233,16 @@ def test_an_import_of_nobody_else_changes_nothing(root, shop):
     assert _hashes(root / "data") == before
 
 
-@pytest.mark.parametrize("outcome", ["open", "held"])
-def test_an_open_batch_stops_an_import(root, shop, outcome):
+@pytest.mark.parametrize(
+    ("outcome", "way_on"), [("open", "Finish it first"), ("held", "`tru batch retry` takes the cut back")]
+)
+def test_an_open_batch_stops_an_import(root, shop, outcome, way_on):
     inbox = open_inbox(Workspace(root))
     inbox.add("user", user="0")
     batch = inbox.claim("me").id
     if outcome == "held":
         inbox.hold(batch, "me", "fail", {})
-    with pytest.raises(RequestError, match="Finish it first"):
+    with pytest.raises(RequestError, match=way_on):
         _run("import", shop, "--workspace", root)
     assert not (root / "data").exists()
 

@@ -13,14 +13,15 @@ TRU = Path(sys.executable).with_name("tru")
 COMMANDS = [
     *(["init"], ["train"], ["run"], ["status"], ["check"], ["recommend"], ["stage"], ["demo"], ["up"], ["down"]),
     ["adopt"],
-    *(["batch"], ["batch", "retry"], ["batch", "release"], ["rollback"], ["baseline"], ["report"]),
+    *(["batch"], ["batch", "accept"], ["batch", "retry"], ["batch", "split"], ["batch", "release"]),
+    *(["rollback"], ["baseline"], ["report"]),
     *(["erase"], ["scan"], ["reapply"]),
     *(["certificate"], ["certificate", "show"], ["certificate", "verify"], ["certificate", "export"]),
     *(["certificate", "list"], ["certificate", "keys"], ["certificate", "keys", "new"]),
     *(["ledger"], ["ledger", "show"], ["ledger", "verify"]),
     *(["data"], ["data", "import"], ["data", "generate"], ["data", "show"]),
     *(["requests"], ["requests", "add"], ["requests", "import"], ["requests", "list"], ["requests", "show"]),
-    ["requests", "withdraw"],
+    *(["requests", "withdraw"], ["requests", "refuse"]),
 ]
 # Everything that takes long to import.
 HEAVY = {"torch", "mlflow", "prefect", "great_expectations", "dvc", "pandas", "numpy", "sqlalchemy", "pyarrow"}

@@ -61,7 +61,8 @@ def test_a_night_from_the_request_to_the_promoted_model(trained):
 
     status = read(trained, "status")
     assert set(status) == {
-        *("champion", "requests", "last_batch", "deadlines", "baseline", "drift", "licences", "erasure"),
+        *("champion", "champion_problem", "retired", "requests", "open_batch", "last_batch", "deadlines"),
+        *("baseline", "drift", "licences", "erasure", "urgent"),
     }
     assert status["deadlines"] == {"overdue": 0, "soon": 0, "next_due": None}
     assert status["drift"]["nights"] == 1 and 0 < status["drift"]["forgotten_share"] < 0.2

@@ -15,6 +15,7 @@ from tru.evaluation.params import GateParams
 from tru.evaluation.verdict import Verdict
 from tru.models.trained import TrainedModel
 from tru.night.judgement import Plan, drift, due, in_full, plan, refused, warnings
+from tru.prose import duration
 from tru.release.registry import Registry
 from tru.release.versions import DataVersions
 from tru.report.story import ending
@@ -90,7 +91,7 @@ class TestPlan:
         found = planned(trained)
         assert (found.mode, found.can_judge) == ("fresh", True)
         assert found.expected_seconds == pytest.approx(2 * champion(trained).facts["train_seconds"], abs=0.1)
-        assert f"budget {found.budget_seconds:.0f} s: mode fresh" in found.words
+        assert f"the budget is {duration(found.budget_seconds)}: mode fresh" in found.words
         change(trained, "gate", budget_seconds=0)
         assert planned(trained).mode == "licensed"
 
@@ -102,7 +103,7 @@ class TestPlan:
     def test_an_unknown_cost_is_said(self, trained):
         model = champion(trained)
         bare = replace(model, facts={k: v for k, v in model.facts.items() if k != "train_seconds"})
-        assert "unknown cost" in planned(trained, bare).words
+        assert "takes an unknown time" in planned(trained, bare).words
 
     def test_without_baseline_and_licences_it_says_what_is_missing(self, trained):
         change(trained, "gate", mode="licensed")

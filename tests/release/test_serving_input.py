@@ -7,7 +7,7 @@ import mlflow.pyfunc.scoring_server as server
 import pytest
 
 from tru.errors import ModelError
-from tru.release import registry
+from tru.release import packing
 from tru.release.serving import Query, checked_query
 from tru.release.serving_input import install, of_csv, of_json
 from tru.release.serving_model import read_queries
@@ -151,7 +151,7 @@ def test_the_server_reads_as_before_what_is_not_asked_of_our_models(monkeypatch:
     monkeypatch.setattr(server, "tru_reads", False, raising=False)
     install()
     install()
-    ours = registry._SIGNATURE.inputs
+    ours = packing._SIGNATURE.inputs
     assert server.parse_csv_input(csv_input=io.StringIO("user_id\n007\n"), schema=ours)["user_id"].tolist() == ["007"]
     assert server.parse_csv_input(csv_input=io.StringIO("user_id\n007\n"), schema=None)["user_id"].tolist() == [7]
     body = json.loads('{"inputs": {"user_id": [null]}}')

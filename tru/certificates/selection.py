@@ -10,7 +10,6 @@ from tru.certificates.envelope import place
 from tru.errors import CertificateError
 from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import WAITING, DeletionRequest, State
-from tru.requests.store import open_inbox
 from tru.workspace import Workspace
 
 _REQUEST = re.compile(r"req-[0-9a-f]{16}")
@@ -38,6 +37,8 @@ def select(
         RequestError: no such request or batch.
         CertificateError: one of the requests has no certificate; the message says why, and what comes next.
     """
+    from tru.requests.store import open_inbox  # a file is verified where there is no database
+
     inbox = open_inbox(ws)
     files: list[Path] = []
     for name in names:

@@ -7,8 +7,8 @@ alone. Options that take several values, and bare flags such as ``--json``, may 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -25,8 +25,14 @@ Run = TypeVar("Run", bound=Callable[..., Any])
 class App(typer.Typer):
     """Commands, each of which refuses an option that is given twice and takes one value."""
 
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - whatever `typer.Typer` takes
-        super().__init__(cls=_Group, **settings)
+    def __init__(self, order: Sequence[str] = (), **settings: Any) -> None:  # noqa: ANN401 - what `typer.Typer` takes
+        """Make a group of commands.
+
+        Args:
+            order: names of commands in the order in which the help lists them; all others come after, as registered.
+            settings: whatever `typer.Typer` takes.
+        """
+        super().__init__(cls=type("_Ordered", (_Group,), {"order": tuple(order)}), **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Run], Run]:  # noqa: ANN401 - the same
         """See `typer.Typer.command`."""
@@ -40,6 +46,13 @@ class _Command(TyperCommand):
 
 
 class _Group(TyperGroup):
+    order: ClassVar[tuple[str, ...]] = ()
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        names = super().list_commands(ctx)
+        first = [name for name in self.order if name in names]
+        return first + [name for name in names if name not in first]
+
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         _refuse_repetition(self, ctx, args)
         return super().parse_args(ctx, args)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.cli.output import QuietOption, reserved_for_outcome
 
 if TYPE_CHECKING:
     from tru.workspace import Workspace
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def baseline(
     show: Annotated[bool, typer.Option("--show", help="Only say what there is.")] = False,
     workspace: WorkspaceOption = None,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Retrain on the current data to compare with, and rehearse a deletion; takes a few trainings."""
@@ -28,10 +30,11 @@ def baseline(
     from tru import preconditions
 
     preconditions.of_a_baseline(ws)
-    use_workspace(ws)
-    from flows.baseline import in_words, run
+    with reserved_for_outcome(quiet=quiet):
+        use_workspace(ws)
+        from flows.baseline import in_words, run
 
-    done = run(ws)
+        done = run(ws)
     print_json(done) if json else typer.echo("\n".join(in_words(done)))
 
 

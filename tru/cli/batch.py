@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from tru.cli.app import App
-from tru.cli.options import WorkspaceOption, open_workspace
+from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
 from tru.requests.lifecycle import Regime
 
 app = App(help="What a person decides about a held batch.", no_args_is_help=True)
@@ -26,7 +27,7 @@ NEXT = "Next: `tru run`, or wait for the night."
 
 
 @app.command()
-def accept(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = None) -> None:
+def accept(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Finish a held batch as it is: what was cut is right, however little it leaves.
 
     The next run goes on with it. If the unlearned model cannot be made or judged, a retrained one serves, and
@@ -38,22 +39,22 @@ def accept(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = Non
     ws = open_workspace(workspace)
     found = decide(ws, checked_reason(ws, reason), batch)
     if "version" in found:
-        typer.echo(
-            f"{found['batch']}: accepted; version {found['version']} (the {found['outcome']} model) is champion."
-        )
+        words = f"{found['batch']}: accepted; {_serves(found)}"
     else:
-        typer.echo(f"{found['batch']} is accepted as it is. {NEXT}")
+        words = f"{found['batch']} is accepted as it is. {NEXT}"
+    _tell(found, words, json)
 
 
 @app.command()
-def retry(batch: Batch = None, workspace: WorkspaceOption = None) -> None:
+def retry(batch: Batch = None, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Let a held batch run again from the step that failed, with data and settings as they are now.
 
     After a failed cut or check the cut is taken back, so that other data can be imported before the next run.
     """
     from tru.night import retry as again
 
-    typer.echo(f"{again(open_workspace(workspace), batch)} is no longer held. {NEXT}")
+    found = again(open_workspace(workspace), batch)
+    _tell({"batch": found}, f"{found} is no longer held. {NEXT}", json)
 
 
 @app.command()
@@ -64,6 +65,7 @@ def split(
         list[str] | None, typer.Option("--request", metavar="ID", help="What goes back: this one; may be repeated.")
     ] = None,
     workspace: WorkspaceOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Send a part of a held batch back to the queue; what stays is tried anew, alone.
 
@@ -72,11 +74,12 @@ def split(
     from tru.night import split as part
 
     found = part(open_workspace(workspace), batch, regime=regime, ids=request or [])
-    typer.echo(f"{found['batch']}: {found['stay']} requests stay, {found['back']} are back in the queue. {NEXT}")
+    stay, back = found["stay"], found["back"]
+    _tell(found, f"{found['batch']}: {stay} requests stay, {back} are back in the queue. {NEXT}", json)
 
 
 @app.command()
-def release(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = None) -> None:
+def release(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Promote the model of a held batch although the gate refused it, or an approval is missing.
 
     Where the gate refused both models it is the retrained one: retraining forgets exactly, so nobody comes back with
@@ -88,7 +91,11 @@ def release(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = No
 
     ws = open_workspace(workspace)
     found = promote(ws, checked_reason(ws, reason), batch)
-    typer.echo(f"{found['batch']}: released; {_serves(found)}")
+    _tell(found, f"{found['batch']}: released; {_serves(found)}", json)
+
+
+def _tell(found: Mapping[str, Any], words: str, json: bool) -> None:
+    print_json(found) if json else typer.echo(words)
 
 
 def _serves(found: dict[str, Any]) -> str:

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.cli.output import QuietOption, reserved_for_outcome
 
 
 def erase(
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would go, and what cannot be reached.")] = False,
     workspace: WorkspaceOption = None,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Destroy everything that knew the forgotten, search for what is left, and sign the certificates.
@@ -26,7 +28,9 @@ def erase(
         found = eraser.plan(ws).to_dict()
         print_json(found) if json else typer.echo("\n".join(_plan_words(found)))
         return
-    done = eraser.erase(ws, say=None if json else _say, look=None if json else _look)
+    is_silent = quiet or json
+    with reserved_for_outcome(quiet=quiet):
+        done = eraser.erase(ws, say=None if is_silent else _say, look=None if is_silent else _look)
     print_json(done) if json else typer.echo("\n".join(_done_words(done)))
 
 

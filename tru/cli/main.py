@@ -18,34 +18,49 @@ from tru.cli.baseline import baseline
 from tru.cli.champion import rollback
 from tru.cli.erasure import erase, reapply
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.cli.output import QuietOption, reserved_for_outcome
 from tru.cli.report import report
 from tru.cli.scan import scan
 from tru.cli.services import down, up
 from tru.errors import REASON_FILE, TruError
 
-app = App(
-    help="Make a multimodal recommender forget, show by measurement that it did, and only then let it serve.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+START, DAILY, DECIDE, PROVE, RESEARCH = (
+    "To begin with",
+    "Every day",
+    "When a person must decide, or something went wrong",
+    "What happened, and what can be shown",
+    "Research",
 )
-app.add_typer(data.app, name="data")
-app.add_typer(requests.app, name="requests")
-app.add_typer(batch.app, name="batch")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(certificate.app, name="certificate")
-app.command()(baseline)
-app.command()(report)
-app.command()(rollback)
-app.command()(scan)
-app.command()(erase)
-app.command()(reapply)
-app.command()(up)
-app.command()(down)
-app.command()(adopt)
+ORDER = (
+    *("demo", "init", "data", "train", "check"),
+    *("up", "status", "requests", "run", "recommend", "down"),
+    *("batch", "rollback", "baseline", "scan", "erase", "reapply", "adopt"),
+    *("report", "certificate", "ledger"),
+    "stage",
+)
+"""The order of use, in which `tru --help` lists the commands."""
+
+app = App(order=ORDER, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-@app.command()
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from tru import __version__
+
+        typer.echo(f"tru {__version__}")
+        raise typer.Exit
+
+
+@app.callback(no_args_is_help=True)
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version, and end.")
+    ] = False,
+) -> None:
+    """Make a multimodal recommender forget, show by measurement that it did, and only then let it serve."""
+
+
+@app.command(rich_help_panel=START)
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make a workspace.")]) -> None:
     """Make a workspace: params.yaml, dvc.yaml, git, DVC and an inbox."""
     from tru.init import create, is_complete
@@ -57,53 +72,65 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The fold
     typer.echo(f"{ws.root} is a workspace. Next: `tru data generate` or `tru data import PATH`, then `tru train`.")
 
 
-@app.command()
-def train(workspace: WorkspaceOption = None) -> None:
+@app.command(rich_help_panel=START)
+def train(workspace: WorkspaceOption = None, quiet: QuietOption = False, json: JsonOption = False) -> None:
     """Train a champion on the workspace's data."""
     from flows import use_workspace
     from tru import preconditions
 
     ws = open_workspace(workspace)
     preconditions.of_training(ws)
-    use_workspace(ws)
-    from flows.train import run
+    with reserved_for_outcome(quiet=quiet):
+        use_workspace(ws)
+        from flows.train import run
 
-    found = run(ws)
+        found = run(ws)
+    if json:
+        print_json(found)
+        return
     measured = (
         f"test NDCG@20 {found['test/ndcg@20']:.4f}" if "test/ndcg@20" in found else "without test rows to measure"
     )
     typer.echo(f"Version {found['version']} is champion ({measured}).")
 
 
-@app.command("run")
-def run_nightly(workspace: WorkspaceOption = None) -> None:
+@app.command("run", rich_help_panel=DAILY)
+def run_nightly(workspace: WorkspaceOption = None, quiet: QuietOption = False, json: JsonOption = False) -> None:
     """Run unlearn-nightly now, in this process and without a server."""
-    from flows import use_workspace
     from tru import preconditions
     from tru.status import is_anything_due
 
     ws = open_workspace(workspace)
     if not is_anything_due(ws):
-        typer.echo("Nothing to do: no deletion request is due.")
+        _say_night({"batch": None, "erased": []}, json)
         return
     preconditions.of_a_night(ws)
-    use_workspace(ws)
-    from flows.unlearn import ended, run
+    with reserved_for_outcome(quiet=quiet):
+        from flows import use_workspace
 
-    found = run(ws)
+        use_workspace(ws)
+        from flows.unlearn import run
+
+        found = run(ws)
+    _say_night(found, json)
+
+
+def _say_night(found: dict[str, Any], json: bool) -> None:
+    """What a night did, as the flow returns it."""
+    if json:
+        print_json(found)
+        return
     if found["batch"] is None:
         typer.echo("Nothing to do: no deletion request is due.")
     else:
+        from flows.unlearn import ended
+
         typer.echo(ended(found))
     if found["erased"]:
         typer.echo(f"Erased and certified: {', '.join(found['erased'])}. See `tru certificate list`.")
 
 
-def _serving(version: str | None) -> str:
-    return f"version {version} is champion." if version else "nobody is left to recommend to, so no model serves."
-
-
-@app.command()
+@app.command(rich_help_panel=DAILY)
 def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Say what a person must do, who serves, what waits, and how the last batch ended."""
     from tru.status import as_words, read
@@ -118,7 +145,7 @@ def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     typer.echo(as_words(found))
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def check(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """See whether the whole workspace is in order, a line for each part. Exit code 1 if anything is wrong."""
     from dataclasses import asdict
@@ -139,7 +166,7 @@ def check(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel=DAILY)
 def recommend(
     user: Annotated[str, typer.Option("--user", help="Whom to recommend to.")],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="Length of the list.")] = 20,
@@ -156,7 +183,7 @@ def recommend(
         typer.echo("\n".join(found["items"]))
 
 
-@app.command()
+@app.command(rich_help_panel=RESEARCH)
 def stage(
     name: Annotated[str, typer.Argument(help="prepare, check, train, forget, retrain, unlearn or evaluate.")],
     workspace: WorkspaceOption = None,
@@ -167,7 +194,7 @@ def stage(
     run(open_workspace(workspace), name)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Where; the folder of an earlier tour is replaced, nothing else.")
@@ -177,6 +204,22 @@ def demo(
     from tru.demo import tour
 
     tour(directory)
+
+
+for group, name, panel in (
+    (data.app, "data", START),
+    (requests.app, "requests", DAILY),
+    (batch.app, "batch", DECIDE),
+    (certificate.app, "certificate", PROVE),
+    (ledger.app, "ledger", PROVE),
+):
+    app.add_typer(group, name=name, rich_help_panel=panel)
+for command, panel in (
+    *((up, DAILY), (down, DAILY)),
+    *((rollback, DECIDE), (baseline, DECIDE), (scan, DECIDE), (erase, DECIDE), (reapply, DECIDE), (adopt, DECIDE)),
+    (report, PROVE),
+):
+    app.command(rich_help_panel=panel)(command)
 
 
 def main() -> Any:  # noqa: ANN401 - typer decides

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.cli.output import QuietOption, reserved_for_outcome
 
 _COLOURS = {"found": typer.colors.RED, "unreachable": typer.colors.YELLOW, "not found": None}
 
@@ -20,6 +21,7 @@ def scan(
         typer.Option(help="CSV or JSON of its subjects, as for `tru requests import`; for a batch that is erased."),
     ] = None,
     workspace: WorkspaceOption = None,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Search every store for what is left of a batch: ids, interactions, vectors. Exit code 1 if anything is found.
@@ -34,8 +36,9 @@ def scan(
     ws = open_workspace(workspace, reading=True)
     named = [one.subject for one in read_requests(subjects)] if subjects else []
     traces = traces_for(ws, open_inbox(ws), batch, named)
-    tell = None if json else _tell
-    found = search(ws, traces, progress=tell, skip=[subjects] if subjects else [])
+    tell = None if quiet or json else _tell
+    with reserved_for_outcome(quiet=quiet):
+        found = search(ws, traces, progress=tell, skip=[subjects] if subjects else [])
     if json:
         print_json([{key: value for key, value in asdict(one).items() if value != "" or key != "why"} for one in found])
     else:

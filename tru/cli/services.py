@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from tru.cli.options import WorkspaceOption, open_workspace
+from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.cli.output import QuietOption
 from tru.workspace import Workspace
 
 
@@ -18,6 +19,8 @@ def up(
     workspace: WorkspaceOption = None,
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect's page; the next free one if taken.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's page; the next free one if taken.")] = 5000,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Start Prefect's server and worker, the nightly schedule and MLflow's page, and say where they are."""
     from tru import services
@@ -26,11 +29,18 @@ def up(
 
     ws = open_workspace(workspace)
     before = services.load(ws)
-    running = start(ws, prefect_port=prefect_port, mlflow_port=mlflow_port, tell=typer.echo)
+    tell = (lambda _: None) if quiet or json else typer.echo
+    running = start(ws, prefect_port=prefect_port, mlflow_port=mlflow_port, tell=tell)
+    prefect, mlflow = running.address("prefect-server"), runs_page(ws)
+    if json:
+        print_json({"prefect": prefect, "mlflow": mlflow, "already_running": before == running})
+        return
     typer.echo("\nAlready running." if before == running else "\nUp.")
-    typer.echo(f"  Prefect page   {running.address('prefect-server')}")
-    typer.echo(f"  MLflow page    {runs_page(ws)}")
+    typer.echo(f"  Prefect page   {prefect}")
+    typer.echo(f"  MLflow page    {mlflow}")
     typer.echo(f"  Logs           {ws.state / 'logs'}")
+    if quiet:
+        return
     typer.echo("\nunlearn-nightly runs by the schedule in prefect.yaml. To run it now, in any terminal:")
     for line in _what_to_type(ws):
         typer.echo(f"  {line}")
@@ -38,12 +48,15 @@ def up(
     typer.echo(f"  tru down{_option(ws)}")
 
 
-def down(workspace: WorkspaceOption = None) -> None:
+def down(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Stop what `tru up` started, and nothing else."""
     from tru import services
 
     stopped = services.stop(open_workspace(workspace))
-    typer.echo(f"Stopped ({stopped} processes)." if stopped else "Nothing was running.")
+    if json:
+        print_json({"stopped_processes": stopped})
+    else:
+        typer.echo(f"Stopped ({stopped} processes)." if stopped else "Nothing was running.")
 
 
 def _what_to_type(ws: Workspace) -> list[str]:
