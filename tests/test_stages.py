@@ -45,6 +45,9 @@ def test_the_loop_measures_three_models_and_then_has_nothing_to_do(trained):
     assert found["original"]["forget"]["recall@20"] > found["retrained"]["forget"]["recall@20"]
     assert (trained.metrics / "models.csv").read_text().splitlines()[0] == "model,value"
     assert (trained.metrics / "training.csv").read_text().splitlines()[0] == "epoch,validation_ndcg"
+    pictures = [trained.artifacts / "training.png", *(trained.artifacts / "plots").iterdir()]
+    assert {file.name for file in pictures} == {"training.png", "quality.png", "forgetting.png", "membership.png"}
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in pictures)
     forgotten = json.loads((trained.artifacts / "forget.json").read_text())
     assert len(forgotten["users"]) == round(0.05 * 150) or len(forgotten["users"]) == 8
     said = "".join(file.read_text() for file in trained.metrics.iterdir())

@@ -14,17 +14,17 @@ _MANY, _LONGEST = 3, 110
 
 
 def cuts_to_take_back(ws: Workspace) -> list[str]:
-    """Ids of the batches whose cut is still in the data although they stand aside, or every request was taken out.
+    """Ids of the batches that left a folder although they stand aside, or every request was taken out of them.
 
-    That is what a kill leaves, until the next run has put the data back (:func:`tru.night.undo.take_back`). Until then
-    their folders hold the only copy of the data before.
+    That is what a kill leaves, until the next run has put the data back and destroyed the folder
+    (:func:`tru.night.undo.take_back`). Until then the folder may hold the only copy of the data before.
     """
     from tru.requests.store import open_inbox
 
     found = []
-    for notes in sorted(ws.batches.glob("*/notes.json")):
+    for folder in sorted(ws.batches.glob("*/")):
         with suppress(RequestError):  # not one of ours
-            batch = open_inbox(ws).batch(notes.parent.name)
+            batch = open_inbox(ws).batch(folder.name)
             found += [batch.id] if batch.is_aside or batch.outcome == "withdrawn" else []
     return found
 

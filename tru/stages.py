@@ -48,6 +48,7 @@ def check_stage(ws: Workspace, _: Settings) -> None:
 def train_stage(ws: Workspace, settings: Settings) -> None:
     """Train the original and calibrate the strength of unlearning on its canaries."""
     from tru.data.interactions import load_dataset
+    from tru.report.plots import write_training
     from tru.training import fit
 
     checkpoint = ws.state / "checkpoints" / "train.npz"
@@ -55,6 +56,8 @@ def train_stage(ws: Workspace, settings: Settings) -> None:
     calibrated(model, settings.unlearn).save(ws.artifacts / "original")
     rows = [(k + 1, score) for k, score in enumerate(model.facts["validation"])]
     write_csv(ws.metrics / "training.csv", ["epoch", "validation_ndcg"], rows)
+    if _owns(ws, "artifacts/training.png"):
+        write_training(ws.artifacts / "training.png", model.facts["validation"])
     checkpoint.unlink(missing_ok=True)  # it holds a copy of everybody
 
 
@@ -93,6 +96,7 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
     from tru.evaluation.audits import Stage
     from tru.evaluation.report import compare
     from tru.models.trained import TrainedModel
+    from tru.report.plots import write_plots
 
     began = datetime.now(UTC)
     original = TrainedModel.load(ws.artifacts / "original")
@@ -111,6 +115,8 @@ def evaluate_stage(ws: Workspace, settings: Settings) -> None:
         write_json(ws.metrics / f"{name}.json", _headline(row, verdict.word if name == "unlearned" else None))
     rows = [(name, row["membership_auc"]) for name, row in found.models().items()]
     write_csv(ws.metrics / "models.csv", ["model", "value"], rows)
+    if _owns(ws, "artifacts/plots"):
+        write_plots(ws.artifacts / "plots", found.rows(), found.profiles())
     _log_experiment(ws, found, (original, unlearned, baselines), settings, began)
 
 
@@ -235,7 +241,7 @@ def write_json(file: Path, words: Any) -> None:  # noqa: ANN401 - whatever JSON 
 
 
 def write_csv(file: Path, header: list[str], rows: list[tuple[Any, ...]]) -> None:
-    """Write a small table for ``dvc plots``."""
+    """Write a small table."""
     with file.open("w", newline="") as out:
         csv.writer(out).writerows([header, *rows])
 
@@ -243,6 +249,11 @@ def write_csv(file: Path, header: list[str], rows: list[tuple[Any, ...]]) -> Non
 def clear(folder: Path) -> None:
     """Remove a folder and everything in it, if it is there."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _owns(ws: Workspace, output: str) -> bool:
+    """Whether a stage of ``dvc.yaml`` owns ``output``; an erasure destroys nothing that none owns, as in 0.1.0."""
+    return output in (ws.root / "dvc.yaml").read_text()
 
 
 def _retained(ws: Workspace, original: TrainedModel) -> Prepared:

@@ -70,7 +70,7 @@ def test_a_night_from_the_request_to_the_promoted_model(trained):
     assert status["champion"]["version"] == "2" and status["champion"]["deleted_through"] == 6
     assert status["champion"]["data_md5"] not in (None, md5)
     assert {state: n for state, n in status["requests"].items() if n} == {"closed": 6}
-    assert set(status["last_batch"]) == {"id", "outcome", "verdict", "size", "seconds"}
+    assert set(status["last_batch"]) == {"id", "outcome", "verdict", "size", "not_found", "seconds"}
     assert (status["last_batch"]["id"], status["last_batch"]["outcome"]) == (found["batch"], "unlearned")
     assert status["last_batch"]["verdict"] == "pass" and status["last_batch"]["size"] == 6
     seconds = status["last_batch"]["seconds"]

@@ -36,7 +36,9 @@ def claim(ws: Workspace) -> str | None:
     opened = inbox.open_batch()
     if opened.is_held if opened is not None else not is_awaited(inbox):
         return None
-    if Registry(ws).champion() is None:  # asked before a batch is opened, which would be in the way of `tru train`
+    is_begun = opened is not None and opened.step != "claim"  # it may be the one after which no model serves
+    # Asked before a batch is opened, which would be in the way of `tru train`.
+    if not is_begun and Registry(ws).champion() is None:
         if is_retired(ws) and not DataVersions(ws).has_data:
             with locks.serving(ws):
                 answer_all(ws, LEASE_SECONDS)

@@ -1,4 +1,4 @@
-"""Pictures for MLflow's pages: quality, forgetting and membership of the models of one comparison, as PNG."""
+"""Pictures for MLflow's pages and `dvc plots`, as PNG: a training, and quality, forgetting and membership of models."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tru.report.charts import LINES, draw_profile
 from tru.report.table import METRICS
@@ -72,16 +73,52 @@ def write_plots(folder: Path, models: Rows, profiles: Mapping[str, Any]) -> list
         ),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name, (title, draw) in drawings.items():
-        with rc_context(_STYLE):
-            figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-            axes = figure.add_subplot()
-            if draw(axes):
-                axes.set_title(title, fontsize=11)
-                files.append(folder / f"{name}.png")
-                figure.savefig(files[-1], metadata={"Software": None})
-    return files
+    pictures = [(folder / f"{name}.png", title, draw) for name, (title, draw) in drawings.items()]
+    return [file for file, title, draw in pictures if _draw(file, title, draw)]
+
+
+def write_training(file: Path, scores: Sequence[float]) -> None:
+    """Draw how good a model was after each epoch of its training.
+
+    Args:
+        file: the picture; its folder is made if it is not there.
+        scores: validation NDCG@20 after the first epoch, the second and so on; empty if there was nothing to validate
+            with, which the picture then says.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _draw(file, "Validation NDCG@20 after each epoch of the original's training", lambda axes: _curve(axes, scores))
+
+
+def _draw(file: Path, title: str, draw: Callable[[Axes], bool]) -> bool:
+    """Write one picture, unless there is nothing to draw; the same numbers give the same bytes."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+        axes = figure.add_subplot()
+        if not draw(axes):
+            return False
+        axes.set_title(title, fontsize=11)
+        figure.savefig(file, metadata={"Software": None})
+    return True
+
+
+def _curve(axes: Axes, scores: Sequence[float]) -> bool:
+    if not scores:
+        axes.text(0.5, 0.5, "The data has no validation rows, so nothing was measured.", ha="center", va="center")
+        axes.set_axis_off()
+        return True
+    best = max(range(len(scores)), key=scores.__getitem__)
+    axes.plot(range(1, len(scores) + 1), scores, color=COLOURS["original"])
+    axes.plot(best + 1, scores[best], "o", color=COLOURS["original"])
+    axes.annotate(
+        f"{scores[best]:.4f}, epoch {best + 1}",
+        (best + 1, scores[best]),
+        (0, -24),
+        textcoords="offset points",
+        ha="center",
+    )
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return True
 
 
 def _bars(axes: Axes, models: Rows, metrics: Sequence[str], chance: float | None = None) -> bool:
