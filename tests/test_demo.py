@@ -1,13 +1,18 @@
 """The tour replaces the folder of an earlier tour and nothing else in the world."""
 
+import io
 import json
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from tests import nights
 from tests.workspaces import file_requests, subjects, whole_night
 from tru import demo
 from tru.cli.main import app
@@ -205,3 +210,34 @@ def test_it_keeps_out_of_a_database_that_others_use(name, tmp_path, monkeypatch)
 def test_the_mark_is_the_tours_alone(tmp_path):
     assert not (create(tmp_path / "shop").root / demo.MARK).exists()
     assert Workspace.find(tmp_path / "shop")
+
+
+def printed(renderable):
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(renderable)
+    return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize("batch", [nights.fresh, nights.retrained, nights.licensed], ids=lambda one: one.__name__)
+def test_the_gate_fits_a_terminal_with_a_line_for_each_check(batch):
+    facts = batch().facts
+    verdict = facts["retrain"] or facts["gate"]
+    lines = printed(demo._verdict(verdict))
+    measured = [row for row in verdict["table"] if not row["low"] == row["high"] == 0]
+    assert len([line for line in lines if line.strip().endswith(("✓", "✗", "–"))]) == 1 + len(measured)
+    assert any("left behind" in line and line.strip().endswith("✓") for line in lines)
+
+
+def test_the_gate_says_what_was_left_behind():
+    broken = nights.exact(nights.EXACT[0], 3)
+    (line,) = [line for line in printed(demo._verdict(nights.verdict(broken))) if "left behind" in line]
+    assert line.strip().endswith("✗ 1")
+
+
+def test_commands_are_called_by_name_only_in_an_activated_environment(monkeypatch):
+    program = Path(sys.executable).with_name("tru")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")  # as `make` does
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    assert demo._command("tru") == str(program)
+    monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
+    assert demo._command("tru") == "tru"

@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -203,9 +203,8 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
     console.print(
         f"data md5   {facts['data_md5_before']}", f"        -> {facts['data_md5_after']}", sep="\n", highlight=False
     )
+    console.print(_verdict(facts["retrain"] or facts["gate"]))
     console.print(f"verdict    {batch.verdict} ({batch.outcome})")
-    for reason in (facts["retrain"] or facts["gate"])["reasons"]:
-        console.print(f"           {reason}", soft_wrap=True, highlight=False)
     console.print(f"champion   version {status['champion']['version']} of tru-recommender")
     if erased := open_ledger(ws).last("erasure"):
         count = sum(row["count"] for row in erased.facts["destroyed"])
@@ -214,6 +213,28 @@ def show(ws: Workspace, console: Any) -> None:  # noqa: ANN401 - rich is importe
         console.print(f"erased     {words}", soft_wrap=True, highlight=False)
         console.print(f"certified  {len(issued(ws))} requests", highlight=False)
     console.print(_what_next(ws, batch.id), highlight=False, soft_wrap=True)
+
+
+def _verdict(verdict: Mapping[str, Any]) -> Any:  # noqa: ANN401 - rich is imported late
+    """What the gate looked at, as in the report: a line each, and one for all that must be exactly zero."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from tru.report.table import SIGNS, allowed, exact_rows, is_exact, is_reason, result
+    from tru.report.words import decimal
+
+    table = Table(title="The gate: is it like the retrained models?", box=SIMPLE_HEAD)  # borders would not fit
+    for title in ("", "of", "model", "retrained", "allowed", ""):
+        table.add_column(title, justify="right" if title in ("model", "retrained") else "left")
+    exact = exact_rows(verdict)
+    broken = sum(not passed for _, _, passed in exact)
+    table.add_row("left behind", f"{len(exact)} checks", "", "", "nothing", f"✗ {broken}" if broken else "✓")
+    for row in verdict["table"]:
+        if not is_exact(row) and not is_reason(row):
+            bounds = allowed(row).replace("at least", "≥") if row.get("judged", True) else "too few to judge"
+            values = decimal(row["value"]), decimal(row["reference"]), bounds, SIGNS[result(row)]
+            table.add_row(row["name"].replace("/", " ").replace("_auc", " AUC"), row["group"] or "all", *values)
+    return table
 
 
 def _what_next(ws: Workspace, batch: str) -> str:
@@ -241,4 +262,6 @@ def _command(name: str) -> str:
     """How to call a program of this environment: by name if that is the one that the shell would take."""
     program = Path(sys.executable).with_name(name)
     found = shutil.which(name)
-    return name if found and Path(found).absolute() == program else shlex.quote(str(program))
+    # `make` puts the environment on the PATH for its own time; the shell that comes back does not have it.
+    is_activated = sys.prefix in (sys.base_prefix, os.environ.get("VIRTUAL_ENV"))
+    return name if is_activated and found and Path(found).absolute() == program else shlex.quote(str(program))
