@@ -1,6 +1,6 @@
 import pytest
 
-from tru.prose import duration
+from tru.prose import duration, several
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,9 @@ def test_no_duration_says_sixty_of_a_unit():
     for tenth in range(80_000):
         words = duration(tenth / 10).split()
         assert not {"60", "60.0"} & set(words), words
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 requests"), (1, "1 request"), (90, "90 requests")])
+def test_one_is_not_many(number, said):
+    assert several(number, "request") == said
+    assert several(number, "was", "were") == f"{number} {'was' if number == 1 else 'were'}"

@@ -32,3 +32,8 @@ def size(count: int) -> str:
         if count >= step:
             return f"{count / step:.3g} {unit}"
     return f"{count} bytes"
+
+
+def several(number: int, one: str, many: str = "") -> str:
+    """``1 request``, ``2 requests``; ``many`` is given where it is not ``one`` with an s."""
+    return f"{number} {one}" if number == 1 else f"{number} {many or f'{one}s'}"

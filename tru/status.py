@@ -16,6 +16,7 @@ from tru.erasure.pending import waiting
 from tru.erasure.places import pending
 from tru.errors import DataError, ModelError, ReleaseError
 from tru.held import ways_out
+from tru.prose import several
 from tru.release import registry_reader
 from tru.requests.inbox import Inbox
 from tru.requests.lifecycle import WAITING, Batch
@@ -214,7 +215,8 @@ def _open_words(batch: Mapping[str, Any] | None) -> str:
 def _last_words(batch: Mapping[str, Any] | None) -> str:
     if not batch:
         return ""
-    return f"{batch['id']}: {batch['outcome']}, verdict {batch['verdict']}, {batch['size']} requests"
+    verdict = f"verdict {batch['verdict']}" if batch["verdict"] else "no verdict"
+    return f"{batch['id']}: {batch['outcome']}, {verdict}, {several(batch['size'], 'request')}"
 
 
 def _not_found_words(batch: Mapping[str, Any] | None) -> str:

@@ -82,7 +82,7 @@ def test_a_decision_in_json(trained, monkeypatch):
     words = ["batch", "split", "--workspace", str(trained.root)]
     done = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
     assert json.loads(done.stdout) == {"batch": "batch-20261124-01", "stay": 2, "back": 3}
-    assert "2 requests stay, 3 are back" in CliRunner().invoke(app, words, catch_exceptions=False).stdout
+    assert "2 requests stay, 3 back in the queue" in CliRunner().invoke(app, words, catch_exceptions=False).stdout
 
 
 def test_nothing_to_stop_in_json(trained):

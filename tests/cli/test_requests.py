@@ -112,7 +112,7 @@ def test_a_request_carries_the_day_it_was_received(workspace, tmp_path):
     file.write_text(f"user,received\nbob,{here.isoformat()}\ncarol,\nalice,{(asked - timedelta(days=1)).isoformat()}\n")
     said = tru("import", str(file))
     assert said.startswith(
-        "2 requests filed, 1 were filed before, due from " + (due - timedelta(days=1)).date().isoformat()
+        "2 requests filed, 1 was filed before, due from " + (due - timedelta(days=1)).date().isoformat()
     )
     shown = json.loads(tru("list", "--json"))
     assert shown[1]["received"] == asked.isoformat() and shown[1]["due"] == due.isoformat()
@@ -170,7 +170,7 @@ def test_lists_can_be_narrowed(workspace):
 def test_a_file_is_filed_as_a_whole(workspace, tmp_path):
     file = tmp_path / "requests.csv"
     file.write_text("USER_ID\nalice\nbob\nalice\n")
-    assert tru("import", str(file)).startswith("2 requests filed, 1 were filed before")
+    assert tru("import", str(file)).startswith("2 requests filed, 1 was filed before")
     assert [receipt["added"] for receipt in json.loads(tru("import", str(file), "--json"))] == [False] * 3
     file.write_text("user\ncarol\n\x00\n")
     with pytest.raises(RequestError, match="row 3"):

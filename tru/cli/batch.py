@@ -9,6 +9,7 @@ import typer
 
 from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.prose import several
 from tru.requests.lifecycle import Regime
 
 app = App(help="What a person decides about a held batch.", no_args_is_help=True)
@@ -20,7 +21,7 @@ def _batch() -> None:
 
 
 Batch = Annotated[
-    str | None, typer.Argument(metavar="[BATCH]", help="Which; not needed where only one is held.", show_default=False)
+    str | None, typer.Argument(metavar="BATCH", help="Which; not needed where only one is held.", show_default=False)
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; the ledger keeps it for good. Name nobody.")]
 NEXT = "Next: `tru run`, or wait for the night."
@@ -75,7 +76,8 @@ def split(
 
     found = part(open_workspace(workspace), batch, regime=regime, ids=request or [])
     stay, back = found["stay"], found["back"]
-    _tell(found, f"{found['batch']}: {stay} requests stay, {back} are back in the queue. {NEXT}", json)
+    words = f"{found['batch']}: {several(stay, 'request stays', 'requests stay')}, {back} back in the queue. {NEXT}"
+    _tell(found, words, json)
 
 
 @app.command()

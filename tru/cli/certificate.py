@@ -208,7 +208,7 @@ def show_keys(workspace: WorkspaceOption = None) -> None:
 def rotate(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Where the next private key goes, if TRU_SIGNING_KEY is set."),
+        typer.Argument(metavar="FILE", help="Where the next private key goes, if TRU_SIGNING_KEY is set."),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:

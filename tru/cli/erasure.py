@@ -9,6 +9,7 @@ import typer
 
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
 from tru.cli.output import QuietOption, reserved_for_outcome
+from tru.prose import several
 
 
 def erase(
@@ -92,7 +93,7 @@ def _found_words(found: dict[str, Any]) -> list[str]:
     if not found["filed"]:
         return ["Nobody who was forgotten is in the data or in a model that may serve. There is nothing to do."]
     lines = [f"Found again: {n} {what}" for what, n in found["found"].items() if n]
-    return [*lines, f"{found['filed']} requests are filed for them, and they are suppressed. Next: `tru run`."]
+    return [*lines, f"{several(found['filed'], 'request is', 'requests are')} filed for them. Next: `tru run`."]
 
 
 def _look(store: str) -> None:

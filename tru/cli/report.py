@@ -11,7 +11,7 @@ from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_j
 
 def report(
     batch: Annotated[
-        str | None, typer.Argument(metavar="[BATCH]", help="Such as batch-20261123-01.", show_default="the newest")
+        str | None, typer.Argument(metavar="BATCH", help="Such as batch-20261123-01.", show_default="the newest")
     ] = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,

@@ -11,6 +11,7 @@ import typer
 from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json, print_json_list
 from tru.errors import RequestError, WorkspaceError
+from tru.prose import several
 from tru.requests import DeletionRequest, Inbox, Receipt, State, Subject
 from tru.requests.filing import Filing, parse_received
 from tru.requests.lifecycle import RequestParams
@@ -230,8 +231,8 @@ def _report(receipts: Sequence[Receipt], found: Sequence[bool] | None, days: int
     added = sum(receipt.added for receipt in receipts)
     first = min(receipt.request.due_in(days) for receipt in receipts)
     typer.echo(
-        f"{added} requests filed, {len(receipts) - added} were filed before, due from {first:%Y-%m-%d} on; "
-        "`tru requests list` shows them."
+        f"{several(added, 'request')} filed, {several(len(receipts) - added, 'was', 'were')} filed before, "
+        f"due from {first:%Y-%m-%d} on; `tru requests list` shows them."
     )
 
 

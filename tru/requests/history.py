@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 
+from tru.prose import several
 from tru.requests.ledger import Entry
 
 Facts = Mapping[str, Any]
@@ -81,8 +82,10 @@ def _data(facts: Facts) -> str:
     before, after = facts["before"], facts["after"]
     after = after[:12] if after else "nothing"
     change = f"{before[:12]} became {after}" if before else after
-    left_out = _of(facts.get("left_out") or {}, "{subjects} subjects forgotten before left out")
-    return _listed(change, facts.get("how"), left_out, _of(facts, "{forgotten} subjects forgotten"), facts.get("batch"))
+    left_out = _number(facts.get("left_out") or {}, "subjects", "subject", " forgotten before left out")
+    return _listed(
+        change, facts.get("how"), left_out, _number(facts, "forgotten", "subject", " forgotten"), facts.get("batch")
+    )
 
 
 def _baseline(facts: Facts) -> str:
@@ -104,7 +107,7 @@ def _verdict(facts: Facts) -> str:
 
 
 def _batch(facts: Facts) -> str:
-    size, version = _of(facts, "{size} requests"), _of(facts, "version {version}")
+    size, version = _number(facts, "size", "request"), _of(facts, "version {version}")
     return _listed(f"{facts['batch']} {facts['outcome']}", size, version) + _because(facts.get("reasons"))
 
 
@@ -157,6 +160,11 @@ def _of(facts: Facts, words: str) -> str | None:
     """``words`` with the fact they name; None where it is not known."""
     name = words.partition("{")[2].partition("}")[0]
     return None if facts.get(name) is None else words.format_map(facts)
+
+
+def _number(facts: Facts, name: str, one: str, after: str = "") -> str | None:
+    """How many there are of something; None where it is not known."""
+    return None if facts.get(name) is None else several(facts[name], one) + after
 
 
 def _listed(*parts: str | None) -> str:
