@@ -16,7 +16,6 @@ _NAMES = (
     "MLflow allows no @ in a name: `test/recall_at_20` is what the report, the docs and the Prefect page call "
     "`test/recall@20`, and `metrics/evaluate.json` `test` → `recall@20`."
 )
-_ROOM = "\u2003"
 _MODES = {
     "fresh": "against models retrained without them the same night",
     "licensed": "without retraining, against the latest baseline and the canaries, under a licence",
@@ -72,7 +71,7 @@ def _data(card: Card) -> list[str]:
     about = card.summary
     kinds = about.get("modalities", {})
     rows = [
-        ("version (DVC's md5)", f"`{card.data_md5}`"),
+        ("version (DVC's md5)", card.data_md5),
         ("users, items", f"{count(about.get('users'))}, {count(about.get('items'))}"),
         ("interactions", f"{count(about.get('interactions'))}: {_split(about)}"),
         ("modalities", ", ".join(f"{name} ({size[1]} numbers each)" for name, size in kinds.items()) or "none"),
@@ -97,7 +96,7 @@ def _verdict(verdict: Mapping[str, Any]) -> list[str]:
         lines += [f"Must be zero and is not: {'; '.join(failed)}." if failed else kept, ""]
     lines += [str(row["words"]) for row in verdict.get("table", ()) if is_reason(row)]
     measured = [
-        (f"`{metric_name(block.name)}`", row.part, row.value, row.reference, row.difference, row.allowed, row.result)
+        (metric_name(block.name), row.part, row.value, row.reference, row.difference, row.allowed, row.result)
         for block in blocks(verdict, {})
         for row in block.rows
     ]
@@ -107,7 +106,7 @@ def _verdict(verdict: Mapping[str, Any]) -> list[str]:
 
 def _numbers(models: Mapping[str, Mapping[str, float]]) -> list[str]:
     rows = [  # seconds: of the training or the unlearning alone
-        (f"`{metric_name(name)}`", *(decimal(row.get(name)) for row in models.values()))
+        (metric_name(name), *(decimal(row.get(name)) for row in models.values()))
         for name in (*METRICS, "seconds")
         if any(name in row for row in models.values())
     ]
@@ -115,12 +114,11 @@ def _numbers(models: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [_line(head), _line(["---"] * len(head)), *(_line(row) for row in rows)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    # MLflow draws tables without any room between the columns, so each cell brings its own.
-    return " ".join(["|", *(f"{cell.replace('|', '/')}{_ROOM} |" for cell in cells)])
+    """A table in letters of one width: the page of a version draws no others, and shows their bars and dashes."""
+    cells = [list(row) for row in (head, *rows) if any(row)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return ["```text", *lines, "```"]
 
 
 def _listed(sentences: Sequence[str]) -> list[str]:
@@ -131,4 +129,6 @@ def _shortened(text: str) -> str:
     """The text, cut at the end of a line if it is too long for MLflow."""
     if len(text) <= LONGEST:
         return text
-    return text[: text.rindex("\n", 0, LONGEST - 1)] + "\n…"
+    kept = text[: text.rindex("\n", 0, LONGEST - 5)]
+    is_in_table = kept.count("```") % 2 == 1
+    return kept + ("\n```\n…" if is_in_table else "\n…")
