@@ -1,17 +1,17 @@
 """The flow ``rollback``: an earlier version serves again, one under which nobody who was forgotten comes back.
 
-By hand and without a server: ``tru rollback``.
+By hand and without a server: ``tru rollback``, or ``python -m flows.rollback --workspace DIR``.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from prefect import State, flow
 from prefect.states import Cancelled
 
-from flows import busy_if_cancelled, notices, tasks, use_workspace
-from flows.runs import dated, note_process
+from tru.orchestration import command_line, notices, tasks
+from tru.orchestration.runs import dated, note_process
 from tru.workspace import Workspace
 
 
@@ -37,13 +37,5 @@ def rollback(
     return found
 
 
-def run(ws: Workspace, version: str | None = None, reason: str = "") -> dict[str, Any]:
-    """Run the flow in this process, with or without a server.
-
-    Raises:
-        Busy: an erasure or another rollback is at work.
-    """
-    use_workspace(ws)
-    with busy_if_cancelled():
-        # Prefect unpacks the state
-        return cast(dict[str, Any], rollback(version=version, reason=reason, workspace=str(ws.root)))
+if __name__ == "__main__":
+    command_line(rollback)

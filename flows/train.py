@@ -1,17 +1,17 @@
 """The flow ``train``: the first champion of a workspace.
 
-By hand and without a server: ``python -m flows.train --workspace DIR``.
+By hand and without a server: ``tru train``, or ``python -m flows.train --workspace DIR``.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from prefect import State, flow
 from prefect.states import Cancelled
 
-from flows import busy_if_cancelled, main, notices, tasks, use_workspace
-from flows.runs import dated, note_process
+from tru.orchestration import command_line, notices, tasks
+from tru.orchestration.runs import dated, note_process
 from tru.workspace import Workspace
 
 
@@ -35,16 +35,5 @@ def train(workspace: str | None = None) -> dict[str, Any] | State[dict[str, Any]
     return found
 
 
-def run(ws: Workspace) -> dict[str, Any]:
-    """Run the flow in this process, with or without a server; what `tru train` and the demo call.
-
-    Raises:
-        Busy: another run is training.
-    """
-    use_workspace(ws)
-    with busy_if_cancelled():
-        return cast(dict[str, Any], train(workspace=str(ws.root)))  # Prefect unpacks the state
-
-
 if __name__ == "__main__":
-    main(run, "Train the first champion, in this process.")
+    command_line(train)

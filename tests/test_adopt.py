@@ -140,7 +140,7 @@ def test_a_flow_and_its_tasks_are_refused_in_a_copy(original, copied):
             [sys.executable, "-m", f"flows.{flow}", "--workspace", str(copied.root)], capture_output=True, text=True
         )
         assert done.returncode == 1 and "tru adopt" in done.stderr and "Traceback" not in done.stderr
-    from flows import tasks
+    from tru.orchestration import tasks
 
     with pytest.raises(WorkspaceError, match="tru adopt"):
         tasks.claim.fn(str(copied.root))

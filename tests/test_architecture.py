@@ -20,7 +20,7 @@ LONGEST = 400
 
 # Each tool in exactly these modules: replacing it costs so many files. A name that ends in a dot is a whole package.
 TOOLS = {
-    "prefect": {"flows.", "tru.prefect_plugin"},
+    "prefect": {"flows.", "tru.orchestration.", "tru.prefect_plugin"},
     "mlflow": {
         "tru.release.registry",
         "tru.release.serving_input",

@@ -1,9 +1,10 @@
 import subprocess
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from tru import init
+from tru import init, templates
 from tru.cli.main import app
 from tru.errors import TruError, WorkspaceError
 from tru.release.versions import DataVersions
@@ -11,6 +12,9 @@ from tru.requests.store import open_inbox
 from tru.settings import Settings, load_settings
 from tru.status import as_words, read
 from tru.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+FLOWS = ("flows/baseline.py", "flows/rollback.py", "flows/train.py", "flows/unlearn.py")
 
 
 def git(root, *words):
@@ -23,7 +27,9 @@ def test_a_folder_becomes_a_workspace_under_git_and_dvc(tmp_path):
     assert Workspace.find(ws.root) == ws
     assert git(ws.root, "status", "--porcelain") == ""
     tracked = set(git(ws.root, "ls-files").split())
-    assert {"params.yaml", "dvc.yaml", ".gitignore", "prefect.toml", ".dvc/config"} <= tracked
+    assert {"params.yaml", "dvc.yaml", "prefect.yaml", ".gitignore", "prefect.toml", ".dvc/config", *FLOWS} <= tracked
+    for name in ("params.yaml", "dvc.yaml", "prefect.yaml", *FLOWS):  # of which the repository keeps the only copy
+        assert (ws.root / name).read_text() == (ROOT / name).read_text() and not (ws.root / name).is_symlink()
     assert isinstance(load_settings(ws), Settings)
     assert open_inbox(ws).list() == []
     assert (ws.state / "inbox.db").stat().st_mode & 0o077 == 0
@@ -61,10 +67,24 @@ def test_nothing_that_names_people_can_slip_into_git(tmp_path):
     assert git(ws.root, "status", "--porcelain") == ""
 
 
-def test_without_the_checkout_it_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(init, "TEMPLATES", tmp_path / "nowhere")
-    with pytest.raises(WorkspaceError, match="Install tru from its checkout"):
-        init.create(tmp_path / "shop")
+def test_flows_of_somebodys_own_are_left_alone(tmp_path):
+    root = mine(tmp_path / "thesis")
+    (root / "flows").mkdir()
+    (root / "flows" / "train.py").write_text("mine")
+    init.create(root)
+    assert [file.name for file in (root / "flows").iterdir()] == ["train.py"]
+    assert not (root / "prefect.yaml").exists() and pending(root)["flows/"] == "??"
+    assert init.is_complete(root)
+
+
+def test_a_workspace_of_version_0_1_0_gets_flows_when_it_is_asked_for(tmp_path):
+    root = init.create(tmp_path / "shop").root
+    git(root, "rm", "-rq", "flows", "prefect.yaml")
+    git(root, *AUTHOR, "commit", "-qm", "As version 0.1.0 left it")
+    assert not init.is_complete(root)
+    init.create(root)
+    assert set(FLOWS) <= set(git(root, "ls-files").split()) and git(root, "status", "--porcelain") == ""
+    assert init.is_complete(root)
 
 
 def mine(root):
@@ -104,7 +124,8 @@ def test_only_files_that_it_wrote_itself_are_committed(tmp_path):
 
     assert pending(root) == {**before, ".dvcignore": "??"}
     committed = set(git(root, "show", "--name-only", "--format=", "HEAD").split())
-    assert committed == {"params.yaml", "dvc.yaml", "prefect.toml", ".dvc/config", ".dvc/.gitignore"}
+    settings = {"params.yaml", "dvc.yaml", "prefect.yaml", "prefect.toml"}
+    assert committed == {*settings, ".dvc/config", ".dvc/.gitignore", *FLOWS}
     assert (root / "thesis.txt").read_text() == "second\n" and (root / ".gitignore").read_text() == "*.aux\n*.log\n"
 
 
@@ -153,7 +174,7 @@ def without_git(monkeypatch, tmp_path, root):
 
 
 def without_templates(monkeypatch, tmp_path, root):
-    monkeypatch.setattr(init, "TEMPLATES", tmp_path / "nothing")
+    monkeypatch.setattr(templates, "_FOLDER", tmp_path / "nothing")
 
 
 def without_a_database(monkeypatch, tmp_path, root):

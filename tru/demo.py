@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tru import orchestration, templates
 from tru.data.interactions import load_dataset
 from tru.data.synthetic import generate
 from tru.errors import WorkspaceError
@@ -23,9 +24,10 @@ USERS, ITEMS, PAIRS = 40, 2, 20
 """How many requests of each kind the tour files."""
 MARK = Path(".tru") / "demo.json"
 """What the tour writes into its folder before anything else: only a folder with it is ever replaced."""
-_WRITTEN_ONCE = ("params.yaml", "dvc.yaml", "prefect.toml")
+_WRITTEN_ONCE = ("params.yaml", "dvc.yaml", "prefect.yaml", "prefect.toml", *templates.flows())
 _MADE = {
-    *(*_WRITTEN_ONCE, ".git", ".gitignore", ".dvc", ".dvcignore", ".tru", "data", "data.dvc", "dvc.lock"),
+    *("params.yaml", "dvc.yaml", "prefect.yaml", "prefect.toml", "flows"),
+    *(".git", ".gitignore", ".dvc", ".dvcignore", ".tru", "data", "data.dvc", "dvc.lock"),
     *("artifacts", "metrics", "mlartifacts", "mlruns", "dvc_plots"),
     *("mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "mlflow.db-journal"),
 }
@@ -38,18 +40,12 @@ def tour(folder: Path) -> None:
 
     console = Console()
     ws = _workspace(folder, console)
-    from flows import use_workspace
-
-    use_workspace(ws)
-    from flows.train import run as train
-    from flows.unlearn import run as unlearn
-
     console.rule("Train the champion")
-    train(ws)
+    orchestration.run(ws, "train")
     console.rule("File deletion requests")
     console.print(f"{_file_requests(ws)} requests filed; from now on their subjects are suppressed.")
     console.rule("unlearn-nightly")
-    unlearn(ws)
+    orchestration.run(ws, "unlearn-nightly")
     show(ws, console)
 
 

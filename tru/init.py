@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tru import identity
+from tru import identity, templates
 from tru.errors import WorkspaceError
 from tru.release.versions import DVC_FILES, commit_files, ignore_here, init, unstage
 from tru.requests.store import open_inbox
 from tru.workspace import Workspace
 
-TEMPLATES = Path(__file__).resolve().parent.parent
-"""The checkout: its own params.yaml and dvc.yaml are what a new workspace starts from."""
-IGNORED = "/data\n/data.new-*\n/data.old-*\n/.tru/\n/mlflow.db*\n/mlruns/\n/mlartifacts/\n/dvc_plots/\n"
+IGNORED = "/data\n/data.new-*\n/data.old-*\n/.tru/\n/mlflow.db*\n/mlruns/\n/mlartifacts/\n/dvc_plots/\n__pycache__/\n"
 PREFECT = """\
 # Lets `prefect deployment run unlearn-nightly` work from this folder.
 [plugins]
@@ -26,12 +24,20 @@ allow = ["tru"]
 [server]
 analytics_enabled = false
 """
-_COMMITTED = (
-    *("params.yaml", "dvc.yaml", ".gitignore", "prefect.toml"),
-    *DVC_FILES,
-)
+_SETTINGS = ("params.yaml", "dvc.yaml")
+_FLOWS = ("prefect.yaml", *templates.flows())
+_COMMITTED = (*_SETTINGS, *_FLOWS, ".gitignore", "prefect.toml", *DVC_FILES)
 _STATE = ("workspace.json", "inbox.db", "inbox.db-wal", "inbox.db-shm", "suppression.key")
-_MADE = (*_COMMITTED, ".git", ".dvc/tmp", ".dvc", *(f".tru/{name}" for name in _STATE), ".tru")
+_MADE = (
+    *_COMMITTED,
+    "flows/__pycache__",
+    "flows",
+    ".git",
+    ".dvc/tmp",
+    ".dvc",
+    *(f".tru/{name}" for name in _STATE),
+    ".tru",
+)
 """What may come about, what lies in a folder before the folder."""
 
 
@@ -39,27 +45,28 @@ def is_complete(root: Path) -> bool:
     """Whether ``root`` is a workspace that lacks nothing, so that there is nothing to make."""
     settings = any((root / name).exists() for name in ("prefect.toml", "pyproject.toml"))
     needed = ("params.yaml", "dvc.yaml", ".git", ".gitignore", ".dvc/config", ".tru/inbox.db", ".tru/suppression.key")
-    return settings and all((root / name).exists() for name in needed)
+    return settings and not _lacks_flows(root) and all((root / name).exists() for name in needed)
+
+
+def _lacks_flows(root: Path) -> bool:
+    """Whether there is neither a ``prefect.yaml`` nor a folder of flows; somebody's own are left alone, both."""
+    return not (root / "prefect.yaml").exists() and not (root / "flows").exists()
 
 
 def create(root: Path) -> Workspace:
-    """Make ``root`` a workspace: settings, git, DVC and an empty inbox. What is already there is left alone.
+    """Make ``root`` a workspace: settings, flows, git, DVC and an empty inbox. What is already there is left alone.
 
     Only files that were made here are committed, nothing that somebody has staged or changed. If it fails, what it made
     is removed again.
 
     Raises:
-        WorkspaceError: the folder cannot be made or written to, its name cannot be used, or the templates are not to be
-            found (tru was not installed from its checkout).
+        WorkspaceError: the folder cannot be made or written to, or its name cannot be used.
         ReleaseError: git or DVC refuses.
     """
     root = root.resolve()
     identity.refuse_unsafe_name(root)
     if (origin := identity.origin(root)) is not None:
         raise WorkspaceError(origin.words(root))
-    for name in ("params.yaml", "dvc.yaml"):
-        if not (TEMPLATES / name).is_file():
-            raise WorkspaceError(f"{TEMPLATES / name} is missing. Install tru from its checkout: `make setup`.")
     with _all_or_nothing(root):
         root.mkdir(parents=True, exist_ok=True)
         before = {name for name in _COMMITTED if (root / name).exists()}
@@ -76,9 +83,10 @@ def create(root: Path) -> Workspace:
 
 
 def _write_settings(root: Path) -> None:
-    for name in ("params.yaml", "dvc.yaml"):
+    for name in (*_SETTINGS, *(_FLOWS if _lacks_flows(root) else ())):
         if not (root / name).exists():
-            shutil.copy(TEMPLATES / name, root / name)
+            (root / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(templates.template(name), root / name)
     for name, words in ((".gitignore", IGNORED), ("prefect.toml", PREFECT)):
         if not (root / name).exists():
             (root / name).write_text(words)

@@ -17,6 +17,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from tru import processes, runs, server
+from tru.deployments import prefect_file
 from tru.errors import WorkspaceError
 from tru.processes import Service
 from tru.services import (
@@ -278,17 +279,3 @@ def _module(name: str, *arguments: str) -> list[str]:
 
 def _prefect(*arguments: str) -> list[str]:
     return _module("prefect", *arguments)
-
-
-def prefect_file(ws: Workspace) -> Path:
-    """The workspace's own prefect.yaml, else the one that comes with tru.
-
-    Raises:
-        WorkspaceError: there is neither.
-    """
-    for folder in (ws.root, Path(__file__).parents[1]):
-        if (folder / "prefect.yaml").is_file():
-            return folder / "prefect.yaml"
-    raise WorkspaceError(
-        f"{ws.root} has no prefect.yaml. Copy the one of the tru repository there; it says what runs when."
-    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import use_workspace
+from tru.orchestration import use_workspace
 from tru.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

@@ -10,12 +10,12 @@ from prefect import flow, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.exceptions import PrefectHTTPStatusError
 
-from flows import approval
 from tests.patience import HANG
 from tests.workspaces import change, file_requests, subjects
 from tru import night
 from tru.errors import ReleaseError
 from tru.night.approval import is_needed
+from tru.orchestration import approval
 from tru.requests.store import open_inbox, open_ledger
 
 VERDICT = {"verdict": "pass", "mode": "fresh", "reasons": [], "table": [], "notes": ["look at me"]}

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.baseline import baseline_weekly, in_words, run
+from flows.baseline import baseline_weekly
 from tests.patience import HANG
 from tests.workspaces import change, file_requests
 from tru import baseline, night, weekly
 from tru.data.interactions import load_dataset
 from tru.errors import Busy, RequestError
+from tru.orchestration import run
+from tru.orchestration.outcomes import of_baseline
 from tru.release.registry import Registry
 from tru.requests.lifecycle import Subject
 from tru.requests.store import open_ledger
@@ -53,7 +55,7 @@ def test_an_error_of_the_user_is_final_and_readable(trained, monkeypatch):
     state = baseline_weekly(workspace=str(trained.root), return_state=True)
     assert state.is_failed() and "Finish it first: `tru run`" in state.message
     with pytest.raises(RequestError):
-        run(trained)
+        run(trained, "baseline-weekly")
     assert calls == []
 
 
@@ -62,7 +64,7 @@ def test_two_at_once_do_not_mix(trained):
         state = baseline_weekly(workspace=str(trained.root), return_state=True)
         assert state.is_cancelled() and "another run is making a baseline" in state.message
         with pytest.raises(Busy, match="another run is making a baseline"):
-            run(trained)
+            run(trained, "baseline-weekly")
 
 
 def test_a_killed_flow_is_finished_by_the_next(trained, environment):
@@ -83,10 +85,10 @@ def test_a_killed_flow_is_finished_by_the_next(trained, environment):
     assert not baseline.work(trained).exists()
 
 
-def test_the_result_in_words():
+def test_the_result_of_baseline():
     found = {"version": "7", "words": "as good", "licences": [{"words": "good for 100 users"}]}
-    assert in_words({**found, "crowned": True}) == ["Version 7 is champion: as good.", "good for 100 users"]
-    assert in_words({**found, "crowned": False})[0] == "Version 7 is the baseline; the champion stays: as good."
+    assert of_baseline({**found, "crowned": True}) == ["Version 7 is champion: as good.", "good for 100 users"]
+    assert of_baseline({**found, "crowned": False})[0] == "Version 7 is the baseline; the champion stays: as good."
 
 
 def test_it_runs_every_sunday():

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine_log import Brief
 from tests.workspaces import change, file_requests, subjects
 from tru.errors import ReleaseError, TruError
+from tru.orchestration.engine_log import Brief
 
 TASK, FLOW = "prefect.task_runs", "prefect.flow_runs"
 FAILED = "Finished in state Failed"

@@ -5,10 +5,11 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from flows.unlearn import ended, unlearn_nightly
+from flows.unlearn import unlearn_nightly
 from tests.workspaces import change, file_requests, grow, named_in_inbox, remains, subjects
 from tru.cli.main import app
 from tru.errors import ReleaseError, RequestError
+from tru.orchestration.outcomes import ended
 from tru.release.registry import Registry
 from tru.requests.lifecycle import Subject
 from tru.requests.store import open_inbox

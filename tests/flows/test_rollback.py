@@ -1,8 +1,9 @@
 import pytest
 
-from flows.rollback import rollback, run
+from flows.rollback import rollback
 from tru import champion, locks
 from tru.errors import Busy, ReleaseError
+from tru.orchestration import run
 from tru.release.registry import Registry
 
 
@@ -21,7 +22,7 @@ def test_a_refusal_is_final_and_lists_what_is_eligible(workspace, trained):
     state = rollback(version="77", workspace=str(trained.root), return_state=True)
     assert state.is_failed() and "Eligible versions: none" in state.message
     with pytest.raises(ReleaseError, match="no version of that number"):
-        run(trained, "77")
+        run(trained, "rollback", version="77")
 
 
 def test_a_second_run_ends_at_once_as_cancelled_and_says_why(workspace, trained):
@@ -29,7 +30,7 @@ def test_a_second_run_ends_at_once_as_cancelled_and_says_why(workspace, trained)
         state = rollback(workspace=str(trained.root), return_state=True)
         assert state.is_cancelled() and "a rollback" in state.message
         with pytest.raises(Busy, match="a rollback"):
-            run(trained)
+            run(trained, "rollback")
 
 
 def _copy_of(ws, version):

@@ -16,11 +16,11 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 
-from flows import approval, notices, tasks
-from flows.unlearn import run, unlearn_nightly
+from flows.unlearn import unlearn_nightly
 from tests.patience import HANG, until
-from tru import night
+from tru import night, orchestration
 from tru.errors import Busy, CheckFailed, LeaseHeld, RequestError, TruError, WorkspaceError
+from tru.orchestration import approval, notices, tasks
 from tru.requests.store import open_inbox
 
 FLOW = [sys.executable, "-m", "flows.unlearn"]
@@ -31,7 +31,7 @@ def test_nothing_due_is_a_completed_run(workspace):
 
     assert state.is_completed()
     assert state.message == "Nothing to do: no deletion request is due."
-    assert run(workspace) == {"batch": None, "erased": []}
+    assert orchestration.run(workspace, "unlearn-nightly") == {"batch": None, "erased": []}
 
 
 def test_as_a_command_it_needs_no_server_and_no_settings(empty_workspace, environment):
@@ -344,7 +344,7 @@ def test_a_second_run_ends_at_once_as_cancelled_and_says_why(play, workspace):
     assert state.is_cancelled() and state.message == "Batch batch-1 is being worked on by another."
     assert script.calls == ["claim"]
     with pytest.raises(Busy, match="an erasure is at work"):  # in a terminal it is an error like any other
-        run(workspace)
+        orchestration.run(workspace, "unlearn-nightly")
 
 
 def test_a_lease_that_is_lost_later_fails_the_run(play):

@@ -26,16 +26,13 @@ def baseline(
         found = read(ws)
         print_json(found) if json else typer.echo(as_words(found))
         return
-    from flows import use_workspace
-    from tru import preconditions
+    from tru import orchestration, preconditions
+    from tru.orchestration.outcomes import of_baseline
 
     preconditions.of_a_baseline(ws)
     with reserved_for_outcome(quiet=quiet):
-        use_workspace(ws)
-        from flows.baseline import in_words, run
-
-        done = run(ws)
-    print_json(done) if json else typer.echo("\n".join(in_words(done)))
+        done = orchestration.run(ws, "baseline-weekly")
+    print_json(done) if json else typer.echo("\n".join(of_baseline(done)))
 
 
 def read(ws: Workspace) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def every_command(
 
 @app.command(rich_help_panel=START)
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make a workspace.")]) -> None:
-    """Make a workspace: params.yaml, dvc.yaml, git, DVC and an inbox."""
+    """Make a workspace: params.yaml, dvc.yaml, prefect.yaml, flows, git, DVC and an inbox."""
     from tru.init import create, is_complete
 
     if is_complete(directory):
@@ -75,16 +75,12 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The fold
 @app.command(rich_help_panel=START)
 def train(workspace: WorkspaceOption = None, quiet: QuietOption = False, json: JsonOption = False) -> None:
     """Train a champion on the workspace's data."""
-    from flows import use_workspace
-    from tru import preconditions
+    from tru import orchestration, preconditions
 
     ws = open_workspace(workspace)
     preconditions.of_training(ws)
     with reserved_for_outcome(quiet=quiet):
-        use_workspace(ws)
-        from flows.train import run
-
-        found = run(ws)
+        found = orchestration.run(ws, "train")
     if json:
         print_json(found)
         return
@@ -97,7 +93,7 @@ def train(workspace: WorkspaceOption = None, quiet: QuietOption = False, json: J
 @app.command("run", rich_help_panel=DAILY)
 def run_nightly(workspace: WorkspaceOption = None, quiet: QuietOption = False, json: JsonOption = False) -> None:
     """Run unlearn-nightly now, in this process and without a server."""
-    from tru import preconditions
+    from tru import orchestration, preconditions
     from tru.status import is_anything_due
 
     ws = open_workspace(workspace)
@@ -106,12 +102,7 @@ def run_nightly(workspace: WorkspaceOption = None, quiet: QuietOption = False, j
         return
     preconditions.of_a_night(ws)
     with reserved_for_outcome(quiet=quiet):
-        from flows import use_workspace
-
-        use_workspace(ws)
-        from flows.unlearn import run
-
-        found = run(ws)
+        found = orchestration.run(ws, "unlearn-nightly")
     _say_night(found, json)
 
 
@@ -123,7 +114,7 @@ def _say_night(found: dict[str, Any], json: bool) -> None:
     if found["batch"] is None:
         typer.echo("Nothing to do: no deletion request is due.")
     else:
-        from flows.unlearn import ended
+        from tru.orchestration.outcomes import ended
 
         typer.echo(ended(found))
     if found["erased"]:

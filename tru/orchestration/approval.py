@@ -11,9 +11,9 @@ from prefect.input import RunInput
 from prefect.settings import get_current_settings
 from pydantic import Field
 
-from flows import notices
 from tru.errors import ReleaseError
 from tru.night import approval
+from tru.orchestration import notices
 from tru.workspace import Workspace
 
 POLL_SECONDS = 10

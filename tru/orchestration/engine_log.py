@@ -60,7 +60,7 @@ def shorten() -> None:
 
 
 def _is_run_by_hand() -> bool:
-    """Whether a command runs the flow in this process (see :func:`flows.use_workspace`), and not a worker."""
+    """Whether a command runs the flow in this process (`tru.orchestration.use_workspace`), and not a worker."""
     return os.environ.get("TRU_RUN_PID") == str(os.getpid())
 
 

@@ -1,4 +1,4 @@
-"""The steps of the night as Prefect tasks: the only place with retries.
+"""The steps of the night as Prefect tasks; retries are here and nowhere else.
 
 A task takes and returns ids, numbers and plain words, never a row: what passes through Prefect ends in its database.
 """
@@ -16,10 +16,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import Cancelled
 
-from flows import engine_log, notices
 from tru import champion, night
 from tru.erasure import eraser
 from tru.errors import Busy, LeaseHeld, TruError
+from tru.orchestration import engine_log, notices
 from tru.prose import duration
 from tru.report.brief import gate_line
 from tru.report.words import listed, several
@@ -67,7 +67,7 @@ def step(work: Callable[P, R]) -> Task[P, R]:
 @step
 def deadlines(workspace: str) -> None:
     """Shout about requests whose day has passed or comes near."""
-    _do("deadlines", lambda: notices.deadlines(Workspace.find(workspace)), str)
+    perform("deadlines", lambda: notices.deadlines(Workspace.find(workspace)), str)
 
 
 @step
@@ -77,7 +77,7 @@ def claim(workspace: str) -> str | None:
     Cancelled, where another run is at it.
     """
     ws = Workspace.find(workspace)
-    batch = _or_cancelled(lambda: _do("claim", lambda: night.claim(ws), _batch))
+    batch = _or_cancelled(lambda: perform("claim", lambda: night.claim(ws), _batch))
     if isinstance(batch, str):
         notices.begin(ws, batch)
     return batch
@@ -87,7 +87,7 @@ def claim(workspace: str) -> str | None:
 def cut(workspace: str, batch: str) -> str | None:
     """Rewrite the data set without the batch, or without what of it can go on; the md5 of the new data."""
     ws = Workspace.find(workspace)
-    md5 = _do("cut", lambda: night.cut(ws, batch), lambda md5: f"data is now {md5 or 'gone, nothing is left'}")
+    md5 = perform("cut", lambda: night.cut(ws, batch), lambda md5: f"data is now {md5 or 'gone, nothing is left'}")
     notices.label(ws, batch)
     for held in night.apart_from(ws, batch):
         notices.held(held.id, held.facts["held"])
@@ -97,26 +97,26 @@ def cut(workspace: str, batch: str) -> str | None:
 @step
 def check(workspace: str, batch: str) -> Facts:
     """Have Great Expectations look over the cut data."""
-    return _do("check", lambda: night.check(Workspace.find(workspace), batch), _checked)
+    return perform("check", lambda: night.check(Workspace.find(workspace), batch), _checked)
 
 
 @step
 def unlearn(workspace: str, batch: str) -> Facts:
     """Make the candidate out of the champion."""
-    return _do("unlearn", lambda: night.unlearn(Workspace.find(workspace), batch), _unlearned)
+    return perform("unlearn", lambda: night.unlearn(Workspace.find(workspace), batch), _unlearned)
 
 
 @step
 def evaluate(workspace: str, batch: str) -> Facts:
     """Measure everything, against models retrained tonight or the latest baseline: the long part of the night."""
-    return _do("evaluate", lambda: night.evaluate(Workspace.find(workspace), batch), _measured)
+    return perform("evaluate", lambda: night.evaluate(Workspace.find(workspace), batch), _measured)
 
 
 @step
 def gate(workspace: str, batch: str) -> Facts:
     """Judge the candidate, and show the verdict on the Prefect page."""
     ws = Workspace.find(workspace)
-    verdict = _do("gate", lambda: night.gate(ws, batch), gate_line)
+    verdict = perform("gate", lambda: night.gate(ws, batch), gate_line)
     notices.verdict("verdict", f"Verdict on the unlearned model of {batch}", verdict)
     notices.label(ws, batch)
     return verdict
@@ -126,7 +126,7 @@ def gate(workspace: str, batch: str) -> Facts:
 def retrain(workspace: str, batch: str) -> Facts:
     """The way out when the gate says no: a model trained from scratch becomes the candidate and is judged."""
     ws = Workspace.find(workspace)
-    verdict = _do("retrain", lambda: night.retrain(ws, batch), gate_line)
+    verdict = perform("retrain", lambda: night.retrain(ws, batch), gate_line)
     notices.verdict("verdict-retrained", f"Verdict on the retrained model of {batch}", verdict)
     notices.label(ws, batch)
     return verdict
@@ -135,14 +135,14 @@ def retrain(workspace: str, batch: str) -> Facts:
 @step
 def promote(workspace: str, batch: str) -> str | None:
     """Make the candidate the champion; its version. None where nobody is left to recommend to."""
-    return _do("promote", lambda: night.promote(Workspace.find(workspace), batch), _champion)
+    return perform("promote", lambda: night.promote(Workspace.find(workspace), batch), _champion)
 
 
 @step
 def close(workspace: str, batch: str) -> Facts:
     """End every request of the batch with its outcome and destroy the identifiers."""
     ws = Workspace.find(workspace)
-    found = _do("close", lambda: night.close(ws, batch), _closed)
+    found = perform("close", lambda: night.close(ws, batch), _closed)
     notices.label(ws, batch)
     return found
 
@@ -154,7 +154,7 @@ def erase(workspace: str) -> Facts:
     if not load_settings(ws).erasure.automatic:
         return {"batches": []}
     say = get_run_logger().info
-    found = _do("erase", lambda: eraser.erase(ws, graceful=True, say=lambda words: say("%s", words)), _erased)
+    found = perform("erase", lambda: eraser.erase(ws, graceful=True, say=lambda words: say("%s", words)), _erased)
     notices.erased(ws, found)
     return found
 
@@ -163,7 +163,7 @@ def erase(workspace: str) -> Facts:
 def hold(workspace: str, batch: str, reasons: str | list[str] | None = None) -> Facts:
     """Keep the champion, keep the batch for a person to look at, and call one."""
     ws = Workspace.find(workspace)
-    found = _do("hold", lambda: night.hold(ws, batch, reasons), _words)
+    found = perform("hold", lambda: night.hold(ws, batch, reasons), _words)
     notices.held(batch, found["reasons"])
     notices.label(ws, batch)
     notices.summary(ws, batch)
@@ -173,14 +173,14 @@ def hold(workspace: str, batch: str, reasons: str | list[str] | None = None) -> 
 @step
 def train(workspace: str) -> Facts:
     """Train, measure and promote the first champion; Cancelled, where another run is at it."""
-    return _or_cancelled(lambda: _do("train", lambda: night.train(Workspace.find(workspace)), _trained))
+    return _or_cancelled(lambda: perform("train", lambda: night.train(Workspace.find(workspace)), _trained))
 
 
 @step
 def rollback(workspace: str, version: str | None, reason: str) -> Facts:
     """Let an earlier version serve again; Cancelled, where an erasure or another rollback is at work."""
     return _or_cancelled(
-        lambda: _do("rollback", lambda: _rolled_back(Workspace.find(workspace), version, reason), _words)
+        lambda: perform("rollback", lambda: _rolled_back(Workspace.find(workspace), version, reason), _words)
     )
 
 
@@ -215,7 +215,7 @@ def _erased(found: Facts) -> str:
     )
 
 
-def _do(name: str, work: Callable[[], R], tell: Callable[[R], str]) -> R:
+def perform(name: str, work: Callable[[], R], tell: Callable[[R], str]) -> R:
     """Run one step and log one line about it."""
     started = time.monotonic()
     try:

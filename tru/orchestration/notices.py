@@ -9,8 +9,8 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
-from flows import runs
 from tru import night, report, server, status
+from tru.orchestration import runs
 from tru.prose import size
 from tru.report.brief import gate_line
 from tru.report.table import allowed, is_exact, is_reason
