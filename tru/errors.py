@@ -4,6 +4,7 @@
 
     TruError
     ├── CommandError          a command line of which something would be lost
+    ├── MissingExtra          a command needs packages that an extra of tru brings
     ├── WorkspaceError        the folder is not a workspace, or its params.yaml is wrong
     ├── DataError             the data set is unreadable, inconsistent or empty
     │   ├── CheckFailed       Great Expectations refused the data
@@ -35,6 +36,10 @@ class TruError(Exception):
 
 class CommandError(TruError):
     """A command line of which something would be lost, such as one of two values of an option that takes one."""
+
+
+class MissingExtra(TruError):
+    """A command needs packages that an extra of tru brings and that are not installed."""
 
 
 class WorkspaceError(TruError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from tru import processes, runs, server
+from tru import extras, processes, runs, server
 from tru.deployments import prefect_file
 from tru.errors import WorkspaceError
 from tru.processes import Service
@@ -55,7 +55,9 @@ def start(ws: Workspace, *, prefect_port: int = 4200, mlflow_port: int = 5000, t
     Raises:
         WorkspaceError: a service does not come up (then what was started is stopped again), or another `tru up` is
             under way.
+        MissingExtra: Prefect or MLflow is not installed.
     """
+    extras.require("tru up", "prefect", "mlflow")
     with alone(ws):
         services = load(ws)
         if services is not None and services.alive:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -222,15 +222,27 @@ def main() -> Any:  # noqa: ANN401 - typer decides
     except TruError as error:
         if os.environ.get("TRU_DEBUG"):
             raise
-        if file := os.environ.get(REASON_FILE):
-            Path(file).write_text(str(error), encoding="utf-8")
-        typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
-        sys.exit(1)
+        _fail(error)
+    except ModuleNotFoundError as error:
+        from tru.extras import explained
+
+        missing = explained(" ".join(["tru", *sys.argv[1:2]]), error)
+        if missing is None or os.environ.get("TRU_DEBUG"):
+            raise
+        _fail(missing)
     except OSError as error:  # a full disk, a folder that may not be written
         if os.environ.get("TRU_DEBUG") or error.filename is None:
             raise
         typer.secho(f"Error: {error.filename}: {error.strerror}. (TRU_DEBUG=1 shows where.)", err=True, fg="red")
         sys.exit(1)
+
+
+def _fail(error: TruError) -> NoReturn:
+    """Print an error on one line, hand it to the command that started this one, if any, and end with exit code 1."""
+    if file := os.environ.get(REASON_FILE):
+        Path(file).write_text(str(error), encoding="utf-8")
+    typer.secho(f"Error: {error}", err=True, fg=typer.colors.RED)
+    sys.exit(1)
 
 
 @contextmanager
