@@ -60,7 +60,8 @@ def start(ws: Workspace, *, prefect_port: int = 4200, mlflow_port: int = 5000, t
     extras.require("tru up", "prefect", "mlflow")
     with alone(ws):
         services = load(ws)
-        if services is not None and services.alive:
+        # What version 0.1.0 started has deployments that name a package of flows, which is gone: it is begun anew.
+        if services is not None and services.alive and services.named:
             return services
         starter = _Starter(ws, _what_lives(ws, services, tell), tell)
         try:
