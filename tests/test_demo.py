@@ -147,6 +147,20 @@ def commit_on_a_branch_and_go_back(ws):
     git(ws.root, "switch", "-q", "main")
 
 
+def change_a_flow(ws):
+    (ws.root / "flows" / "unlearn.py").write_text("# mine\n")
+
+
+def put_a_flow(ws):
+    (ws.root / "flows" / "mine.py").write_text("# mine\n")
+
+
+def commit_a_flow(ws):
+    put_a_flow(ws)
+    git(ws.root, "add", "flows/mine.py")
+    git(ws.root, "commit", "-qm", "Mine")
+
+
 def import_data(ws):
     shutil.copytree(ws.data, ws.root.parent / "source")
     done = CliRunner().invoke(app, ["data", "import", str(ws.root.parent / "source"), "--workspace", str(ws.root)])
@@ -160,6 +174,7 @@ def import_data(ws):
     [
         *(put_a_file, put_a_hidden_folder, put_a_file_among_the_metrics, put_a_file_into_the_data),
         *(change_the_settings, commit_changed_settings, commit_on_a_branch_and_go_back, import_data),
+        *(change_a_flow, put_a_flow, commit_a_flow),
     ],
 )
 def test_what_somebody_added_to_a_tour_keeps_all_of_it(do, toured):

@@ -129,7 +129,7 @@ def _not_of_the_tour(ws: Workspace) -> Iterator[str]:
     if (ws.root / ".git").exists():
         git = DataVersions(ws).git
         committed = git("log", "--all", "--format=", "--name-only", "-z").replace("\n", "").split("\0")
-        yield from (name for name in committed if name and name.partition("/")[0] not in _MADE)
+        yield from (name for name in committed if name and not _may_be_committed(name))
         loose = git("ls-files", "-z", "--others", "--exclude-standard").split("\0")
         stages = (ws.root / "dvc.yaml").read_text()
         yield from (name for name in loose if "/" in name and name not in stages and name.partition("/")[0] in _MADE)
@@ -141,6 +141,12 @@ def _not_of_the_tour(ws: Workspace) -> Iterator[str]:
     has_inbox = (ws.state / "inbox.db").exists()
     if has_inbox and any(entry.facts.get("how") == "imported" for entry in open_ledger(ws).entries("data")):
         yield "data (imported)"
+
+
+def _may_be_committed(name: str) -> bool:
+    """Whether a tour commits a file of this name; of what lies in ``flows``, only the files that it puts there."""
+    top = name.partition("/")[0]
+    return name in _WRITTEN_ONCE if top == "flows" else top in _MADE
 
 
 def _destroy(folder: Path) -> None:
