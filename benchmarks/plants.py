@@ -99,7 +99,7 @@ def overdone(scene: Scene, times: float) -> TrainedModel:
 
 
 def _tru(scene: Scene, times: float) -> TrainedModel:
-    params = scene.settings.unlearn
+    params = UnlearnParams.model_validate(scene.settings.unlearn.model_dump())
     gamma = Tru(params).strength(scene.champion).times(times)
     return Tru(params.model_copy(update={"strength": gamma})).unlearn(scene.champion, scene.stage.after)
 

@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from tru.errors import WorkspaceError
-from tru.models.params import BACKBONES, TrainParams
+from tru.models.params import BACKBONES
 from tru.settings import Settings, load_settings
-from tru.unlearning.params import UNLEARNERS, UnlearnParams
+from tru.unlearning.params import UNLEARNERS
 from tru.workspace import Workspace
 
 REPOSITORY = Path(__file__).parents[1]
@@ -79,15 +79,6 @@ def test_a_name_that_nobody_bears_is_told_those_there_are(read, key, known):
     block, name = key.split(".")
     with pytest.raises(WorkspaceError, match=rf"{key}: .*'zzz' \(there are {', '.join(known)}\)"):
         read(f"{block}: {{{name}: zzz}}")
-
-
-def test_the_names_that_settings_may_hold_are_those_that_register_themselves():
-    from tru.models.base import _BACKBONES, builder
-    from tru.unlearning.base import _UNLEARNERS, make
-
-    assert all(builder(name) for name in BACKBONES) and set(_BACKBONES) == set(BACKBONES)
-    make(UnlearnParams(), TrainParams())
-    assert set(_UNLEARNERS) == set(UNLEARNERS)
 
 
 @pytest.mark.parametrize(

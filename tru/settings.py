@@ -5,17 +5,18 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import SerializeAsAny, ValidationError, field_validator
 
 from tru.baseline import BaselineParams
 from tru.data.params import DataParams, ForgetParams
-from tru.errors import WorkspaceError
+from tru.errors import TruError, WorkspaceError
 from tru.evaluation.params import GateParams
-from tru.models.params import BACKBONES, ModelParams, TrainParams
+from tru.models.params import BACKBONES, BackboneParams, ModelParams, TrainParams, model_params_class
 from tru.params import Params
+from tru.plugins import PluginRegistry
 from tru.release.params import ErasureParams
 from tru.requests.lifecycle import RequestParams
-from tru.unlearning.params import UNLEARNERS, UnlearnParams
+from tru.unlearning.params import UNLEARNERS, UnlearnerParams, UnlearnParams, unlearn_params_class
 from tru.workspace import Workspace
 from tru.yaml_file import read_yaml
 
@@ -25,14 +26,14 @@ class Settings(Params):
 
     data: DataParams = DataParams()
     """The data set."""
-    model: ModelParams = ModelParams()
-    """The backbone."""
+    model: SerializeAsAny[BackboneParams] = ModelParams()
+    """The backbone; its own class says which keys there are."""
     train: TrainParams = TrainParams()
     """The training loop."""
     forget: ForgetParams = ForgetParams()
     """The simulated batch of the research loop (``dvc repro``)."""
-    unlearn: UnlearnParams = UnlearnParams()
-    """How to forget."""
+    unlearn: SerializeAsAny[UnlearnerParams] = UnlearnParams()
+    """How to forget; the method's own class says which keys there are."""
     gate: GateParams = GateParams()
     """When a candidate may serve."""
     baseline: BaselineParams = BaselineParams()
@@ -42,17 +43,52 @@ class Settings(Params):
     erasure: ErasureParams = ErasureParams()
     """What becomes of everything that knew the forgotten."""
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _by_its_backbone(cls, given: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
+        return given if isinstance(given, BackboneParams) else _model_class(given).model_validate(given)
+
+    @field_validator("unlearn", mode="before")
+    @classmethod
+    def _by_its_method(cls, given: Any) -> Any:  # noqa: ANN401 - the same
+        return given if isinstance(given, UnlearnerParams) else _unlearn_class(given).model_validate(given)
+
+
+Blocks = dict[str, type[Params]]
+"""Block of ``params.yaml`` -> the class of its settings."""
+
+
+def _model_class(given: Any) -> type[BackboneParams]:  # noqa: ANN401 - whatever a person wrote
+    """The class for what a person wrote as block ``model``."""
+    return model_params_class(given.get("name") if isinstance(given, dict) else None)
+
+
+def _unlearn_class(given: Any) -> type[UnlearnerParams]:  # noqa: ANN401 - whatever a person wrote
+    """The same for block ``unlearn``."""
+    return unlearn_params_class(given.get("method") if isinstance(given, dict) else None)
+
+
+def _blocks(words: dict[str, Any]) -> Blocks:
+    """All blocks, those of plug-ins by the class of the plug-in that is named."""
+    plain = {name: _kinds(field.annotation)[0] for name, field in Settings.model_fields.items()}
+    return plain | {"model": _model_class(words.get("model")), "unlearn": _unlearn_class(words.get("unlearn"))}
+
 
 def load_settings(workspace: Workspace) -> Settings:
     """Read and check ``params.yaml``.
 
     Raises:
-        WorkspaceError: it cannot be read, or keys or values are wrong; the message names all of them, on one line.
+        WorkspaceError: it cannot be read, or keys or values are wrong, and the message names all of them, on one line;
+            or a backbone or an unlearner of another package cannot be loaded.
     """
+    words = read_yaml(workspace.params)
     try:
-        settings = Settings.model_validate(read_yaml(workspace.params))
+        blocks = _blocks(words)
+        settings = Settings.model_validate(words)
     except ValidationError as error:
-        faults = _faults(error)
+        faults = _faults(error, blocks)
+    except TruError as error:
+        raise WorkspaceError(f"{workspace.params}: {error}") from error
     else:
         faults = _unknown_names(settings)
     if faults:
@@ -60,22 +96,22 @@ def load_settings(workspace: Workspace) -> Settings:
     return settings
 
 
-def _faults(error: ValidationError) -> list[str]:
+def _faults(error: ValidationError, blocks: Blocks) -> list[str]:
     """What is wrong, one sentence per key."""
     faults: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
-        key, within, block = _place([str(part) for part in detail["loc"]])
+        key, within, block = _place([str(part) for part in detail["loc"]], blocks)
         message = within + detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "model_type":
             message = f"{within}this block takes keys with values"
         elif detail["type"] == "extra_forbidden" and not within:
-            message = f"not permitted, as there is no such key ({_meant(key, block)})"
+            message = f"not permitted, as there is no such key ({_meant(key, block, blocks)})"
         said = faults.setdefault(key, [])
         said += [message] if message not in said else []
     return [f"{key}: {' or '.join(messages)}" if key else " or ".join(messages) for key, messages in faults.items()]
 
 
-def _place(parts: list[str]) -> tuple[str, str, type[Params]]:
+def _place(parts: list[str], blocks: Blocks) -> tuple[str, str, type[Params]]:
     """The dotted key that an error is about, where in its value it lies, and the class of the block that holds the key.
 
     Where a value may be of several kinds, pydantic's place goes on with the kind it tried, which says nothing to a
@@ -85,7 +121,7 @@ def _place(parts: list[str]) -> tuple[str, str, type[Params]]:
     for at, part in enumerate(parts):
         if part not in block.model_fields:
             break
-        kinds = _kinds(block.model_fields[part].annotation)
+        kinds = [blocks[part]] if block is Settings else _kinds(block.model_fields[part].annotation)
         inner = [kind for kind in kinds if issubclass(kind, Params)]
         if inner and len(kinds) > 1:
             return ".".join(parts[: at + 1]), "".join(f"{deeper}: " for deeper in parts[at + 2 :]), block
@@ -101,29 +137,26 @@ def _kinds(annotation: Any) -> list[type]:  # noqa: ANN401 - whatever a type ann
     return [annotation] if isinstance(annotation, type) and not parts else [k for part in parts for k in _kinds(part)]
 
 
-def _meant(key: str, block: type[Params]) -> str:
+def _meant(key: str, block: type[Params], blocks: Blocks) -> str:
     """The known key that is spelled most alike, or the one of that very name in another block; else all there are."""
     place, _, name = key.rpartition(".")
     if like := get_close_matches(name, block.model_fields, n=1):
         return f"did you mean {'.'.join(filter(None, (place, like[0])))}?"
-    elsewhere = [other for other, field in Settings.model_fields.items() if name in _fields_of(field.annotation)]
+    elsewhere = [other for other, kind in blocks.items() if name in kind.model_fields]
     return f"did you mean {elsewhere[0]}.{name}?" if elsewhere else f"there are {', '.join(block.model_fields)}"
 
 
-def _fields_of(annotation: Any) -> list[str]:  # noqa: ANN401 - whatever a type annotation may be
-    return [name for kind in _kinds(annotation) if issubclass(kind, Params) for name in kind.model_fields]
-
-
 def _unknown_names(settings: Settings) -> list[str]:
-    """Names of a backbone or an unlearner that there is not."""
-    chosen = {
-        "model.name": ("backbone", settings.model.name, sorted(BACKBONES)),
-        "unlearn.method": ("unlearner", settings.unlearn.method, list(UNLEARNERS)),
-    }
+    """Names of a backbone or an unlearner that there is not. A dotted path has been loaded by now."""
+    chosen: list[tuple[PluginRegistry, str]] = [
+        (BACKBONES, settings.model.name),
+        (UNLEARNERS, settings.unlearn.method),
+    ]
     faults = []
-    for key, (what, name, known) in chosen.items():
-        if name not in known:
-            like = get_close_matches(name, known, n=1)
+    for registry, name in chosen:
+        if name not in registry and not registry.is_path(name):
+            like = get_close_matches(name, registry, n=1)
             meant = f"did you mean {like[0]}? " if like else ""
-            faults.append(f"{key}: no {what} is called {name!r} ({meant}there are {', '.join(known)})")
+            known = ", ".join(registry)
+            faults.append(f"{registry.key}: no {registry.what} is called {name!r} ({meant}there are {known})")
     return faults

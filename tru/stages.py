@@ -19,7 +19,7 @@ from tru.errors import TruError, UnlearningError
 from tru.models.params import TrainParams
 from tru.settings import Settings, load_settings
 from tru.tracking.settings import finished
-from tru.unlearning.params import UnlearnParams
+from tru.unlearning.params import UnlearnerParams, UnlearnParams
 from tru.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def run(ws: Workspace, name: str) -> None:
     STAGES[name](ws, load_settings(ws))
 
 
-def calibrated(model: TrainedModel, params: UnlearnParams) -> TrainedModel:
+def calibrated(model: TrainedModel, params: UnlearnerParams) -> TrainedModel:
     """The freshly trained model with its calibrated strength, where the strength is to be calibrated.
 
     Data with too few pairs to practise on gives a model without one: it serves, and its nights retrain.
@@ -203,7 +203,7 @@ def calibrated(model: TrainedModel, params: UnlearnParams) -> TrainedModel:
 
     ended = model.facts.get("ended") or finished(model).facts["ended"]
     model = model.with_facts(train_seconds=model.facts["seconds"], trained=ended, method="train")
-    if params.strength != "canary":
+    if not isinstance(params, UnlearnParams) or params.strength != "canary":
         return model
     with suppress(UnlearningError):
         model = model.with_facts(gamma=calibrate(model, params).model_dump(mode="json"))

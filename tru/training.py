@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -26,8 +26,8 @@ from tru.data.prepare import Prepared, pair_keys, prepare
 from tru.data.shortcomings import shortcomings
 from tru.errors import DataError, ModelError
 from tru.evaluation.metrics import rank_metrics
-from tru.models.base import Backbone, Batch, Rows, builder
-from tru.models.params import ModelParams, TrainParams
+from tru.models.base import Batch, Rows, builder
+from tru.models.params import BackboneParams, TrainParams
 from tru.models.propagation import Inputs
 from tru.models.ring import Ring
 from tru.models.trained import Recipe, TrainedModel
@@ -36,7 +36,7 @@ CHUNK = 512
 """Pairs per group of contrastive negatives."""
 
 
-def fresh_recipe(n_users: int, n_items: int, n_train: int, model: ModelParams, train: TrainParams) -> Recipe:
+def fresh_recipe(n_users: int, n_items: int, n_train: int, model: BackboneParams, train: TrainParams) -> Recipe:
     """The recipe of a first training, with sizes taken from the data."""
     batch = train.batch or min(4096, 2 ** round(math.log2(max(n_users / 2, 64))))
     return Recipe(
@@ -51,7 +51,7 @@ def fresh_recipe(n_users: int, n_items: int, n_train: int, model: ModelParams, t
 
 
 def fit(
-    ds: Dataset, model: ModelParams, train: TrainParams, *, checkpoint: Path | None = None, title: str = "train"
+    ds: Dataset, model: BackboneParams, train: TrainParams, *, checkpoint: Path | None = None, title: str = "train"
 ) -> TrainedModel:
     """Train from scratch with early stopping on validation NDCG@20; without validation rows, for all epochs.
 
@@ -95,8 +95,7 @@ def refit(
     """
     recipe = like.recipe if seed is None else Recipe(**{**asdict(like.recipe), "seed": seed})
     gone = set(like.data.modalities) - set(data.modalities)  # revoked for every item: there is no such branch any more
-    hops = {branch: n for branch, n in like.params.hops.items() if branch not in gone}
-    params = like.params.model_copy(update={"hops": hops})
+    params = like.params.without_modalities(gone)
     return _Loop(data, params, recipe, train, stop_early=False, title=title, checkpoint=checkpoint).run()
 
 
@@ -117,7 +116,7 @@ class _Loop:
     def __init__(
         self,
         data: Prepared,
-        model: ModelParams,
+        model: BackboneParams,
         recipe: Recipe,
         train: TrainParams,
         *,
@@ -131,7 +130,7 @@ class _Loop:
         self.stop_early, self.title, self.checkpoint = stop_early, title, checkpoint
         rows = Rows(recipe.user_rows(data.users, model.width), recipe.item_rows(data.items, model.width))
         widths = {m: data.features[m].shape[1] for m in data.modalities}
-        self.module: nn.Module = builder(model.name)(model, widths, rows, recipe.seed)
+        self.module = builder(model.name)(params=model, widths=widths, rows=rows, seed=recipe.seed)
         self.inputs = Inputs.of(data)
         self.optimiser = torch.optim.Adam(self.module.parameters(), lr=train.learning_rate, fused=True)
         self.edges = data.edges
@@ -177,7 +176,7 @@ class _Loop:
         self.module.train()
         for batch in self._batches(self.progress.epoch):
             self.optimiser.zero_grad(set_to_none=True)
-            loss = cast(Backbone, self.module).loss(self.inputs, batch)
+            loss = self.module.loss(self.inputs, batch)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
         if not torch.isfinite(loss):
@@ -194,7 +193,7 @@ class _Loop:
 
     @torch.no_grad()
     def _validate(self) -> float:
-        found = cast(Backbone, self.module.eval()).embed(self.inputs)
+        found = self.module.eval().embed(self.inputs)
         return rank_metrics(found.users, found.items, self.data, self.data.val)["ndcg@20"]
 
     def _batches(self, epoch: int) -> list[Batch]:

@@ -7,7 +7,6 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,16 +21,15 @@ from benchmarks.quality.pantry import Pantry, digest
 from tru.data.forget import ForgetSet, simulate
 from tru.data.planted import Planted
 from tru.data.prepare import Prepared
-from tru.errors import DataError, UnlearningError
+from tru.errors import DataError
 from tru.evaluation.audits import Scores, Stage, ks_distance, last_vector_auc, vectors
 from tru.evaluation.evidence import Evidence, observe
 from tru.evaluation.metrics import rank_metrics
 from tru.evaluation.report import changed_lists, exact_checks
 from tru.evaluation.suite import audit
-from tru.models.params import TrainParams
 from tru.models.trained import TrainedModel
 from tru.unlearning import base
-from tru.unlearning.params import UnlearnParams
+from tru.unlearning.params import UNLEARNERS, UnlearnParams
 
 TIMES, QUICK = 3, 10.0
 """How often a method runs, for the median of its seconds: most are soon done, and a first time is like no other. A
@@ -233,9 +231,7 @@ class Scene:
 
 def registered() -> frozenset[str]:
     """The names of the unlearners there are."""
-    with suppress(UnlearningError):
-        base.make(UnlearnParams(method=""), TrainParams())  # it imports them all, then refuses the name
-    return frozenset(base._UNLEARNERS)
+    return frozenset(UNLEARNERS)
 
 
 def unlearned(scene: Scene, params: UnlearnParams) -> tuple[TrainedModel, dict[str, float]]:

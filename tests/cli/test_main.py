@@ -12,7 +12,7 @@ from tru.cli.main import QUIET, app
 TRU = Path(sys.executable).with_name("tru")
 COMMANDS = [
     *(["init"], ["train"], ["run"], ["status"], ["check"], ["recommend"], ["stage"], ["demo"], ["up"], ["down"]),
-    ["adopt"],
+    *(["adopt"], ["backbones"], ["unlearners"]),
     *(["batch"], ["batch", "accept"], ["batch", "retry"], ["batch", "split"], ["batch", "release"]),
     *(["rollback"], ["baseline"], ["report"]),
     *(["erase"], ["scan"], ["reapply"]),

@@ -1,7 +1,7 @@
 """A simulated batch, forgotten twice: what is drawn, and what earns a licence."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ import pytest
 from tests.tiny import dataset, prepared, trained
 from tru.baseline import REGIMES, RehearsalParams
 from tru.settings import Settings
-from tru.unlearning.base import _UNLEARNERS, make
+from tru.unlearning.base import Unlearner, make
+from tru.unlearning.params import UnlearnParams
 from tru.weekly.rehearsal import EXACT_ONLY, draw, rehearse
 
 WIDE = {
@@ -98,20 +99,23 @@ def test_a_method_that_only_cuts_is_found_out(folder):
     assert {row["fault"] for row in found.table if not row["passed"]} == {"under-forgotten"}
 
 
-class Spoiling:
+@dataclass(frozen=True)
+class Spoiling(Unlearner):
     """Forgets as TRU does, and turns everybody's taste around."""
 
-    def __init__(self, params, train):
-        self.inner = make(params.model_copy(update={"method": "tru"}), train)
+    inner: Unlearner
+
+    @classmethod
+    def build(cls, params, train, checkpoint):
+        return cls(make(UnlearnParams(), train))
 
     def unlearn(self, model, retained):
         found = self.inner.unlearn(model, retained)
         return replace(found, arrays={**found.arrays, "users": -found.arrays["users"]})
 
 
-def test_what_concerns_everybody_ends_all_licences(folder, monkeypatch):
-    monkeypatch.setitem(_UNLEARNERS, "spoiling", lambda params, train, _: Spoiling(params, train))
-    given = settings(gate={**WIDE, "utility_margin": 0.1}, unlearn={"method": "spoiling"})
+def test_what_concerns_everybody_ends_all_licences(folder):
+    given = settings(gate={**WIDE, "utility_margin": 0.1}, unlearn={"method": f"{__name__}:Spoiling"})
     found = outcomes(given, folder)
     assert not any(outcome.passed for outcome in found.values())
     assert all("got worse for those who stay" in outcome.reasons[0] for outcome in found.values())

@@ -19,6 +19,7 @@ from tru.cli.champion import rollback
 from tru.cli.erasure import erase, reapply
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
 from tru.cli.output import QuietOption, reserved_for_outcome
+from tru.cli.plugins import backbones, unlearners
 from tru.cli.report import report
 from tru.cli.scan import scan
 from tru.cli.services import down, up
@@ -36,7 +37,7 @@ ORDER = (
     *("up", "status", "requests", "run", "recommend", "down"),
     *("batch", "rollback", "baseline", "scan", "erase", "reapply", "adopt"),
     *("report", "certificate", "ledger"),
-    "stage",
+    *("stage", "backbones", "unlearners"),
 )
 """The order of use, in which `tru --help` lists the commands."""
 
@@ -208,7 +209,7 @@ for group, name, panel in (
 for command, panel in (
     *((up, DAILY), (down, DAILY)),
     *((rollback, DECIDE), (baseline, DECIDE), (scan, DECIDE), (erase, DECIDE), (reapply, DECIDE), (adopt, DECIDE)),
-    (report, PROVE),
+    *((report, PROVE), (backbones, RESEARCH), (unlearners, RESEARCH)),
 ):
     app.command(rich_help_panel=panel)(command)
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tru import keyed
 from tru.data.prepare import Prepared, pair_keys
@@ -87,7 +86,7 @@ class Haunted:
         items: (n_items_before,) the same of items.
     """
 
-    module: nn.Module
+    module: Backbone
     data: Prepared
     patch: Tensor
     users: np.ndarray
@@ -96,7 +95,7 @@ class Haunted:
     @torch.no_grad()
     def scores(self, inputs: Inputs | None = None) -> Scores:
         """Everybody's vectors, with the parameters that the module has now."""
-        found = cast(Backbone, self.module).embed(inputs or Inputs.of(self.data))
+        found = self.module.embed(inputs or Inputs.of(self.data))
         return Scores((found.users + self.patch)[self.users], found.items[self.items])
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ import torch
 from tru import keyed
 from tru.data.prepare import Prepared, pair_keys
 from tru.evaluation.audits import Haunted, Stage, forget_recall, haunted
-from tru.models.base import Backbone, Batch
+from tru.models.base import Batch
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 
@@ -56,7 +55,7 @@ def relearn(model: TrainedModel, stage: Stage, lesson: Lesson, target: float = f
             if len(curve) > lesson.steps or curve[-1] >= target:
                 break
             optimiser.zero_grad(set_to_none=True)
-            cast(Backbone, module).loss(inputs, batch).backward()  # type: ignore[no-untyped-call]
+            module.loss(inputs, batch).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             module.eval()
             curve.append(forget_recall(taught.scores(inputs), stage))

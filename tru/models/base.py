@@ -1,17 +1,17 @@
-"""What every backbone offers, and the register of those there are."""
+"""What every backbone is and does, and how one is found by its name."""
 
 from __future__ import annotations
 
-import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from tru.errors import ModelError
-from tru.models.params import BACKBONES, ModelParams
+from tru.models.params import BACKBONES, BackboneParams
 from tru.models.propagation import Inputs
 
 
@@ -28,30 +28,6 @@ class Embedding:
     users: Tensor
     items: Tensor
     branches: dict[str, tuple[Tensor, Tensor]]
-
-
-class Backbone(Protocol):
-    """A recommender with one row per user and per item, shared layers, and a deterministic embedding."""
-
-    users: nn.Parameter
-    items: nn.Parameter
-    item_graph: bool
-    """Whether an item's vector is made from the rows of items that it resembles (``Prepared.knn``) as well."""
-
-    def embed(self, inputs: Inputs) -> Embedding:
-        """Vectors of everybody on the given graph; same inputs, same vectors."""
-        ...
-
-    def loss(self, inputs: Inputs, batch: Batch) -> Tensor:
-        """Training objective on one batch of pairs, a scalar."""
-        ...
-
-    def item_bases(self) -> tuple[str, ...]:
-        """Bases in whose directions the memory of an item row is attributed to its users.
-
-        ``final`` is the users' final vectors, ``start`` their initial rows, any other name one of the branches.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -83,31 +59,77 @@ class Rows:
     items: np.ndarray
 
 
-Builder = Callable[[ModelParams, dict[str, int], Rows, int], nn.Module]
-B = TypeVar("B", bound=Builder)
+class Backbone(nn.Module, ABC):
+    """A recommender with one row per user and per item, shared layers, and a deterministic embedding.
+
+    A subclass calls ``super().__init__``, adds its shared layers and draws their initial values with
+    :meth:`draw_layers`. Whatever it draws besides must be a function of nodes' keys, the epoch and the seed
+    (:mod:`tru.keyed`), never of a shared generator; no parameter but ``users`` and ``items`` may have a shape that
+    depends on how many there are. :class:`tru.testing.BackboneContract` tests all of this.
+
+    Args:
+        params: settings, an instance of ``params_class``.
+        widths: modality -> length of its feature vectors.
+        rows: initial user and item rows; become the parameters ``users`` and ``items``.
+        seed: of the shared layers' initial values and of all draws.
+
+    Attributes:
+        params: the settings.
+        users: (n_users, d) parameter, one row per user.
+        items: (n_items, d) parameter, one row per item.
+        modalities: names of the modalities, sorted.
+        seed: of all draws.
+    """
+
+    params_class: ClassVar[type[BackboneParams]] = BackboneParams
+    """The class of its settings."""
+    item_graph: bool = False
+    """Whether an item's vector is made from the rows of items that it resembles (``Prepared.knn``) as well."""
+
+    def __init__(self, params: BackboneParams, widths: dict[str, int], rows: Rows, seed: int) -> None:
+        super().__init__()
+        self.params, self.seed = params, seed
+        self.modalities = tuple(sorted(widths))
+        self.users = nn.Parameter(torch.from_numpy(rows.users.copy()))
+        self.items = nn.Parameter(torch.from_numpy(rows.items.copy()))
+
+    def draw_layers(self) -> None:
+        """Draw all linear layers (Xavier; biases zero) from a generator of their own, which nothing else can shift."""
+        generator = torch.Generator().manual_seed(self.seed)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight, generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @abstractmethod
+    def embed(self, inputs: Inputs) -> Embedding:
+        """Vectors of everybody on the given graph; same inputs, same vectors."""
+
+    @abstractmethod
+    def loss(self, inputs: Inputs, batch: Batch) -> Tensor:
+        """Training objective on one batch of pairs, a scalar."""
+
+    @abstractmethod
+    def item_bases(self) -> tuple[str, ...]:
+        """Bases in whose directions the memory of an item row is attributed to its users.
+
+        ``final`` is the users' final vectors, ``start`` their initial rows, any other name one of the branches.
+        """
 
 
-_BACKBONES: dict[str, Builder] = {}
-
-
-def backbone(name: str) -> Callable[[B], B]:
-    """Register a builder ``(params, feature widths, initial rows, seed) -> module`` under what ``model.name`` says."""
-
-    def keep(builder: B) -> B:
-        _BACKBONES[name] = builder
-        return builder
-
-    return keep
+Builder = Callable[..., Backbone]
+"""Called with ``params``, ``widths``, ``rows`` and ``seed``, by keyword, as :class:`Backbone` is."""
 
 
 def builder(name: str) -> Builder:
-    """The builder of a backbone.
+    """The class of a backbone.
+
+    Args:
+        name: one of :data:`tru.models.params.BACKBONES`, or a dotted path ``package.module:Name``.
 
     Raises:
-        ModelError: there is none of that name; the message lists those there are.
+        ModelError: there is none of that name, and the message lists those there are; or it cannot be loaded.
     """
-    for known in BACKBONES:
-        importlib.import_module(f"tru.models.{known}")  # it registers itself
-    if name not in _BACKBONES:
-        raise ModelError(f"model.name: no backbone is called {name!r}. There are: {', '.join(sorted(_BACKBONES))}.")
-    return _BACKBONES[name]
+    found: Builder = BACKBONES.load(name)
+    return found

@@ -7,28 +7,21 @@ factorisation, but no ensemble is trained that way.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
-from tru.models.base import Batch, Embedding, Rows, backbone
+from tru.models.base import Backbone, Batch, Embedding
 from tru.models.params import ModelParams
 from tru.models.propagation import Inputs
 
 
-class Concatenation(nn.Module):
-    """The module; see the file's docstring.
+class Concatenation(Backbone):
+    """What a shard ensemble serves: the vectors of its models, side by side; not to be trained by itself.
 
-    Args:
-        rows: the vectors; become the parameters ``users`` and ``items``, of which there are no others.
+    See :class:`tru.models.base.Backbone` for the arguments. The rows are the vectors, and there are no other layers.
     """
 
-    item_graph = False
-
-    def __init__(self, rows: Rows) -> None:
-        super().__init__()
-        self.users = nn.Parameter(torch.from_numpy(rows.users.copy()))
-        self.items = nn.Parameter(torch.from_numpy(rows.items.copy()))
+    params_class = ModelParams
 
     def item_bases(self) -> tuple[str, ...]:
         """Only the users' vectors: what the sub-models' branches were is not kept."""
@@ -43,9 +36,3 @@ class Concatenation(nn.Module):
         """BPR."""
         lead = self.users[batch.users] * (self.items[batch.positives] - self.items[batch.negatives])
         return -F.logsigmoid(lead.sum(1)).mean()
-
-
-@backbone("concatenation")
-def build(_: ModelParams, __: dict[str, int], rows: Rows, ___: int) -> Concatenation:
-    """The vectors as they are given."""
-    return Concatenation(rows)

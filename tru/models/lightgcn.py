@@ -11,29 +11,23 @@ It is the reference against which a multimodal backbone has to earn its modaliti
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
-from tru.models.base import Batch, Embedding, Rows, backbone
+from tru.models.base import Backbone, Batch, Embedding
 from tru.models.params import ModelParams
 from tru.models.propagation import Inputs
 
 
-class LightGCN(nn.Module):
-    """The module; see the file's docstring.
+class LightGCN(Backbone):
+    """LightGCN (SIGIR'20): ids alone, propagated over the graph of interactions, without features.
 
-    Args:
-        params: ``layers`` and ``regularisation``.
-        rows: initial user and item rows; become the parameters ``users`` and ``items``, of which there are no others.
+    See :class:`tru.models.base.Backbone` for the arguments. Of ``params`` it reads ``layers`` and ``regularisation``,
+    and it has no shared layers.
     """
 
-    item_graph = False
-
-    def __init__(self, params: ModelParams, rows: Rows) -> None:
-        super().__init__()
-        self.params = params
-        self.users = nn.Parameter(torch.from_numpy(rows.users.copy()))
-        self.items = nn.Parameter(torch.from_numpy(rows.items.copy()))
+    params_class = ModelParams
+    params: ModelParams
 
     def item_bases(self) -> tuple[str, ...]:
         """An item learned from its users' final vectors, and at first from where they started."""
@@ -62,9 +56,3 @@ class LightGCN(nn.Module):
         rows = self.users[batch.users], self.items[batch.positives], self.items[batch.negatives]
         square = torch.stack([row.square().sum() for row in rows]).sum() / len(batch.users)
         return ranking + self.params.regularisation * square
-
-
-@backbone("lightgcn")
-def build(params: ModelParams, _: dict[str, int], rows: Rows, __: int) -> LightGCN:
-    """A LightGCN with the given initial rows; features and seed are not used."""
-    return LightGCN(params, rows)

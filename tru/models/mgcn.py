@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
-from tru.models.base import Batch, Embedding, Rows, backbone
+from tru.models.base import Backbone, Batch, Embedding, Rows
 from tru.models.params import ModelParams
 from tru.models.propagation import Inputs
 
 
-class MGCN(nn.Module):
-    """The module; see the file's docstring.
+class MGCN(Backbone):
+    """MGCN (MM'23): behaviour purifies the modalities; what they share and what is special to each is fused.
 
     Args:
         params: widths, layers, temperature and weights of the loss.
@@ -29,29 +29,19 @@ class MGCN(nn.Module):
         seed: of the shared layers' initial values.
     """
 
+    params_class = ModelParams
+    params: ModelParams
+
     def __init__(self, params: ModelParams, widths: dict[str, int], rows: Rows, seed: int) -> None:
-        super().__init__()
+        super().__init__(params, widths, rows, seed)
         d = params.width
-        self.params = params
         self.item_graph = params.item_layers > 0
-        self.modalities = tuple(sorted(widths))
-        self.users = nn.Parameter(torch.from_numpy(rows.users.copy()))
-        self.items = nn.Parameter(torch.from_numpy(rows.items.copy()))
         self.transform = nn.ModuleDict({m: nn.Linear(widths[m], d) for m in self.modalities})
         self.purify = nn.ModuleDict({m: nn.Linear(d, d) for m in self.modalities})
         self.preference = nn.ModuleDict({m: nn.Linear(d, d) for m in self.modalities})
         self.query = nn.Linear(d, d)
         self.attention = nn.Linear(d, 1, bias=False)
-        self._initialise(seed)
-
-    def _initialise(self, seed: int) -> None:
-        """Draw the shared layers from a generator of their own, so that nothing else can shift them."""
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.draw_layers()
 
     def item_bases(self) -> tuple[str, ...]:
         """An item row feeds the collaborative view and, through the purifier, the modality side."""
@@ -150,9 +140,3 @@ def _info_nce(anchors: Tensor, targets: Tensor, chunks: list[int], temperature: 
     """Mean InfoNCE of unit rows (b, d), negatives within consecutive chunks."""
     total: Tensor = _InfoNCE.apply(anchors, targets, chunks, temperature)  # type: ignore[no-untyped-call]
     return total / len(anchors)
-
-
-@backbone("mgcn")
-def build(params: ModelParams, widths: dict[str, int], rows: Rows, seed: int) -> MGCN:
-    """An MGCN with the given initial rows."""
-    return MGCN(params, widths, rows, seed)

@@ -27,7 +27,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from tru import keyed
 from tru.errors import ModelError
-from tru.models.base import Batch, Embedding, Rows, backbone
+from tru.models.base import Backbone, Batch, Embedding, Rows
 from tru.models.params import ModelParams
 from tru.models.propagation import Inputs
 
@@ -41,26 +41,28 @@ SERVED = 4
 SERVING, TRAINING, FURTHER = (keyed.of_word(word) for word in ("serving", "training", "further negative"))
 
 
-class MIGGT(nn.Module):
-    """The module; see the file's docstring.
+class MIGGT(Backbone):
+    """MIG-GT (AAAI'25): every modality has hops of its own, and every node attends to a sample of others.
 
     Args:
         params: widths, hops and weights of the loss.
         widths: modality -> length of its feature vectors.
         rows: initial user and item rows; become the parameters ``users`` and ``items``.
         seed: of the shared layers' initial values and of all draws.
+
+    Raises:
+        ModelError: ``hops`` names a branch that there is not.
     """
 
-    item_graph = False
+    params_class = ModelParams
+    params: ModelParams
 
     def __init__(self, params: ModelParams, widths: dict[str, int], rows: Rows, seed: int) -> None:
-        super().__init__()
-        d = params.width
-        self.params, self.seed = params, seed
-        self.modalities = tuple(sorted(widths))
-        self.hops = {name: params.hops.get(name, params.layers) for name in ("id", *self.modalities)}
-        self.users = nn.Parameter(torch.from_numpy(rows.users.copy()))
-        self.items = nn.Parameter(torch.from_numpy(rows.items.copy()))
+        super().__init__(params, widths, rows, seed)
+        d, branches = params.width, ("id", *self.modalities)
+        if unknown := sorted(set(params.hops) - set(branches)):
+            raise ModelError(f"model.hops: no branch is called {unknown[0]!r}. There are: {', '.join(branches)}.")
+        self.hops = {name: params.hops.get(name, params.layers) for name in branches}
         self.encoders = nn.ModuleDict(
             {
                 m: nn.Sequential(nn.Linear(widths[m], params.hidden), nn.PReLU(), nn.Linear(params.hidden, d))
@@ -70,16 +72,7 @@ class MIGGT(nn.Module):
         self.query = nn.Linear(d, KEY, bias=False)
         self.key = nn.Linear(d, KEY, bias=False)
         self._kept: tuple[Inputs, int, Tensor] | None = None
-        self._initialise(seed)
-
-    def _initialise(self, seed: int) -> None:
-        """Draw the shared layers from a generator of their own, so that nothing else can shift them."""
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.draw_layers()
 
     def item_bases(self) -> tuple[str, ...]:
         """An item learned from its users' vectors, most from their id branch, and at first from where they started."""
@@ -197,17 +190,3 @@ def _sum(parts: list[Tensor]) -> Tensor:
 def _scores(user: Tensor, items: Tensor) -> Tensor:
     """(b, n) dot products of (b, d) and (b, n, d)."""
     return (items @ user[..., None]).squeeze(2)
-
-
-@backbone("miggt")
-def build(params: ModelParams, widths: dict[str, int], rows: Rows, seed: int) -> MIGGT:
-    """A MIG-GT with the given initial rows.
-
-    Raises:
-        ModelError: ``hops`` names a branch that there is not.
-    """
-    unknown = sorted(set(params.hops) - {"id", *widths})
-    if unknown:
-        there = ", ".join(("id", *sorted(widths)))
-        raise ModelError(f"model.hops: no branch is called {unknown[0]!r}. There are: {there}.")
-    return MIGGT(params, widths, rows, seed)

@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from tru.errors import ModelError
 from tru.params import Params
+from tru.plugins import PluginRegistry
 
-BACKBONES: dict[str, dict[str, Any]] = {
-    "concatenation": {},
-    "lightgcn": {},
-    "mgcn": {},
-    "miggt": {"regularisation": 1e-2},
-}
-"""The backbones, each in the module of its name, and the settings of :class:`ModelParams` for which it has defaults of
-its own."""
+BACKBONES = PluginRegistry(
+    what="backbone",
+    key="model.name",
+    group="tru.backbones",
+    builtin={
+        "concatenation": "tru.models.concatenation:Concatenation",
+        "lightgcn": "tru.models.lightgcn:LightGCN",
+        "mgcn": "tru.models.mgcn:MGCN",
+        "miggt": "tru.models.miggt:MIGGT",
+    },
+    error=ModelError,
+)
+"""The backbones there are; ``pyproject.toml`` declares the same as entry points."""
+
+_OWN_DEFAULTS: dict[str, dict[str, Any]] = {"miggt": {"regularisation": 1e-2}}
+"""Settings of :class:`ModelParams` for which a backbone has defaults of its own."""
 
 
-class ModelParams(Params):
-    """The backbone: block ``model`` of ``params.yaml``."""
+class BackboneParams(Params):
+    """What block ``model`` of ``params.yaml`` says of every backbone.
+
+    A backbone of another package subclasses it with settings of its own, and names the subclass in its attribute
+    ``params_class``; a key that the subclass does not have is an error.
+    """
+
+    name: str
+    """Which backbone: one of those that `tru backbones` lists, or the path ``package.module:Name`` of any other."""
+    width: PositiveInt = 64
+    """Length of every embedding."""
+
+    def without_modalities(self, gone: Collection[str]) -> Self:
+        """The settings for data in which some modalities do not occur any more: here the same."""
+        return self
+
+
+class ModelParams(BackboneParams):
+    """The settings of the built-in backbones, which share them."""
 
     name: str = "mgcn"
     """Which backbone; see ``tru/models``."""
@@ -59,7 +87,35 @@ class ModelParams(Params):
     def _with_own_defaults(cls, given: Any) -> Any:  # noqa: ANN401 - whatever a person wrote
         """What is not set takes the backbone's own default, where it has one."""
         name = given.get("name", "mgcn") if isinstance(given, dict) else None
-        return {**BACKBONES[name], **given} if isinstance(name, str) and name in BACKBONES else given
+        return {**_OWN_DEFAULTS[name], **given} if isinstance(name, str) and name in _OWN_DEFAULTS else given
+
+    def without_modalities(self, gone: Collection[str]) -> Self:
+        """The same without the hops of branches that there are not any more."""
+        return self.model_copy(update={"hops": {branch: n for branch, n in self.hops.items() if branch not in gone}})
+
+
+def model_params_class(name: object) -> type[BackboneParams]:
+    """The class that checks block ``model`` of the backbone of this name; of a name that nobody bears, the built-in.
+
+    Raises:
+        ModelError: it is one of another package, which cannot be loaded.
+    """
+    return BACKBONES.params_class(name, ModelParams, BackboneParams)
+
+
+def model_params(given: Mapping[str, Any]) -> BackboneParams:
+    """Settings of a backbone, checked by the class of that backbone.
+
+    Args:
+        given: as in block ``model`` of ``params.yaml``, with ``name``.
+
+    Raises:
+        ModelError: there is no such backbone, or it cannot be loaded.
+        ValueError: a key or a value is wrong.
+    """
+    if "name" in given:
+        BACKBONES.find(given["name"])
+    return model_params_class(given.get("name")).model_validate(given)
 
 
 class TrainParams(Params):

@@ -6,18 +6,17 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from torch import nn
 
 from tru import keyed
 from tru.data.prepare import Prepared
 from tru.errors import DataError, ModelError
 from tru.models.base import Backbone, Embedding, Rows, builder
-from tru.models.params import ModelParams
+from tru.models.params import BackboneParams, model_params
 from tru.models.propagation import Inputs
 
 
@@ -65,21 +64,21 @@ class TrainedModel:
         facts: numbers about it: seconds, gamma, history; no identifier.
     """
 
-    params: ModelParams
+    params: BackboneParams
     recipe: Recipe
     arrays: dict[str, np.ndarray]
     data: Prepared
     patch: np.ndarray
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def module(self, users: np.ndarray | None = None, items: np.ndarray | None = None) -> nn.Module:
+    def module(self, users: np.ndarray | None = None, items: np.ndarray | None = None) -> Backbone:
         """The backbone with its parameters; optionally with other user and item tables in place of its own."""
         rows = Rows(
             self.arrays["users"] if users is None else users,
             self.arrays["items"] if items is None else items,
         )
         widths = {m: self.data.features[m].shape[1] for m in self.data.modalities}
-        module = builder(self.params.name)(self.params, widths, rows, self.recipe.seed)
+        module = builder(self.params.name)(params=self.params, widths=widths, rows=rows, seed=self.recipe.seed)
         shared = {k: torch.from_numpy(v) for k, v in self.arrays.items() if k not in ("users", "items")}
         module.load_state_dict(shared, strict=False)
         return module.eval()
@@ -87,8 +86,7 @@ class TrainedModel:
     @torch.no_grad()
     def embed(self, inputs: Inputs | None = None) -> Embedding:
         """Vectors of everybody as served, patch included, on the model's own graph unless another is given."""
-        module = cast(Backbone, self.module())
-        found = module.embed(inputs or Inputs.of(self.data))
+        found = self.module().embed(inputs or Inputs.of(self.data))
         return replace(found, users=found.users + torch.from_numpy(self.patch))
 
     def with_facts(self, **facts: Any) -> TrainedModel:  # noqa: ANN401 - whatever JSON can hold
@@ -128,14 +126,14 @@ class TrainedModel:
         """Read a model directory.
 
         Raises:
-            ModelError: it is missing or incomplete.
+            ModelError: it is missing or incomplete, or its backbone is of a package that is not installed.
         """
         try:
             words = json.loads((folder / "model.json").read_text())
             with (folder / "arrays.npz").open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             data = Prepared.load(folder / "prepared.npz")
-            params = ModelParams(**words["params"])
+            params = model_params(words["params"])
             patch = np.zeros((len(data.users), params.width), dtype=np.float32)
             patch[arrays.pop("patch/rows")] = arrays.pop("patch/values")
             return cls(

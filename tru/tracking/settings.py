@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tru.release.names import Span
 from tru.settings import Settings
+from tru.unlearning.params import UnlearnParams
 
 if TYPE_CHECKING:
     from tru.models.trained import TrainedModel
@@ -43,9 +44,9 @@ def used(model: TrainedModel, settings: Settings, *, trained: bool = False, unle
 
 
 def _unlearning(settings: Settings) -> dict[str, Any]:
-    """Block ``unlearn``; only TRU reads all of it, a rival reads its own block, retraining nothing."""
+    """Block ``unlearn``. Of the built-in methods only TRU reads all of it, a rival its block, retraining nothing."""
     block = settings.unlearn.model_dump(mode="json")
-    if settings.unlearn.method == "tru":
+    if settings.unlearn.method == "tru" or not isinstance(settings.unlearn, UnlearnParams):
         return block
     return {name: block[name] for name in ("method", "rivals") if name in block}
 

@@ -11,16 +11,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tru.data.prepare import Prepared
+from tru.models.base import Backbone
 from tru.models.params import TrainParams
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning import rivals
-from tru.unlearning.base import unlearner
+from tru.unlearning.base import Unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.cut import signed, structural
 from tru.unlearning.lessons import Lessons
@@ -29,16 +31,25 @@ from tru.unlearning.reverse import Ground, descend, reverse_bpr
 
 
 @dataclass(frozen=True)
-class Ascent:
-    """The unlearner; see the file's docstring. Users, items, interactions; a revoked modality is the cut alone.
+class Ascent(Unlearner):
+    """Gradient ascent: the ranking loss of forgotten pairs with its sign turned, and bounded.
+
+    For users, items and interactions; of a revoked modality it makes the cut alone.
 
     Attributes:
         params: steps, learning rate, batch.
         neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
+    params_class = UnlearnParams
+
     params: rivals.Ascent
     neutral_rows: bool = True
+
+    @classmethod
+    def build(cls, params: UnlearnParams, train: TrainParams, checkpoint: Path | None) -> Self:
+        """See :class:`tru.unlearning.base.Unlearner`."""
+        return cls(params.rivals.ascent, params.neutral_rows)
 
     def unlearn(self, model: TrainedModel, retained: Prepared) -> TrainedModel:
         """See :class:`tru.unlearning.base.Unlearner`."""
@@ -53,13 +64,7 @@ class Ascent:
         forget = Lessons(ground.data, ground.forgotten, model.recipe, "ascent")
         patch = torch.from_numpy(laid.patch)
 
-        def loss(module: nn.Module, inputs: Inputs, step: int) -> Tensor:
+        def loss(module: Backbone, inputs: Inputs, step: int) -> Tensor:
             return reverse_bpr(module, inputs, forget.draw(step, self.params.batch), patch)
 
         return ground.back(descend(laid, loss, self.params.steps, self.params.rate), model)
-
-
-@unlearner("ascent")
-def build(params: UnlearnParams, _: TrainParams, __: Path | None) -> Ascent:
-    """Gradient ascent on what is forgotten."""
-    return Ascent(params.rivals.ascent, params.neutral_rows)

@@ -9,27 +9,36 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from tru.data.prepare import Prepared
 from tru.models.params import TrainParams
 from tru.models.trained import TrainedModel
-from tru.unlearning.base import unlearner
+from tru.unlearning.base import Unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.params import UnlearnParams
 
 
 @dataclass(frozen=True)
-class Cut:
-    """The unlearner; see the file's docstring. All regimes.
+class Cut(Unlearner):
+    """The structural cut alone: what is deleted leaves data, graph and tables; what was learned stays.
+
+    For all regimes.
 
     Attributes:
         neutral_rows: whether rows that lost every edge become fresh ones.
     """
 
+    params_class = UnlearnParams
+
     neutral_rows: bool = True
+
+    @classmethod
+    def build(cls, params: UnlearnParams, train: TrainParams, checkpoint: Path | None) -> Self:
+        """See :class:`tru.unlearning.base.Unlearner`."""
+        return cls(params.neutral_rows)
 
     def unlearn(self, model: TrainedModel, retained: Prepared) -> TrainedModel:
         """See :class:`tru.unlearning.base.Unlearner`."""
@@ -80,9 +89,3 @@ def is_same(before: Prepared, after: Prepared) -> bool:
     """Whether nothing at all was taken away: no node, no edge, no feature."""
     own, other = before.arrays(), after.arrays()
     return own.keys() == other.keys() and all(np.array_equal(own[name], other[name]) for name in own)
-
-
-@unlearner("cut")
-def build(params: UnlearnParams, _: TrainParams, __: Path | None) -> Cut:
-    """Structural cut only."""
-    return Cut(params.neutral_rows)

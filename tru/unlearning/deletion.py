@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from tru.data.prepare import Prepared
 from tru.evaluation.audits import doubling
-from tru.models.base import Backbone, Embedding
+from tru.models.base import Embedding
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning import fusion_gate
@@ -80,7 +79,7 @@ class Deletion:
         keys, width = self.before.crowds[1].keys, self.model.params.width
         began = {"users": self.start, "items": torch.from_numpy(self.model.recipe.item_rows(keys, width))}
         displaced = {side: torch.from_numpy(self.model.arrays[side]) - rows for side, rows in began.items()}
-        module = cast(Backbone, self.model.module())
+        module = self.model.module()
         names = module.item_bases() if self.params.branches else ("final",)
         bases = [Basis.of(self._basis(name)) for name in names]
         left = np.zeros(len(data.users), dtype=bool)
@@ -230,7 +229,7 @@ class Deletion:
         return out
 
     def _embed(self, users: Tensor, items: Tensor) -> Embedding:
-        return cast(Backbone, self.model.module(users.numpy(), items.numpy())).embed(self.inputs)
+        return self.model.module(users.numpy(), items.numpy()).embed(self.inputs)
 
 
 def where(positions: np.ndarray, stay: np.ndarray, emptied: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tru.data.prepare import Prepared
 from tru.models.base import Backbone
@@ -19,7 +19,7 @@ from tru.models.params import TrainParams
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning import rivals
-from tru.unlearning.base import unlearner
+from tru.unlearning.base import Unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.cut import is_same, signed, structural
 from tru.unlearning.lessons import Lessons
@@ -28,16 +28,25 @@ from tru.unlearning.reverse import descend
 
 
 @dataclass(frozen=True)
-class Finetune:
-    """The unlearner; see the file's docstring. All regimes, a revoked modality included.
+class Finetune(Unlearner):
+    """Fine-tuning: the structural cut, then some more steps of training on what stays.
+
+    For all regimes, a revoked modality included.
 
     Attributes:
         params: steps, learning rate, batch.
         neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
+    params_class = UnlearnParams
+
     params: rivals.Finetune
     neutral_rows: bool = True
+
+    @classmethod
+    def build(cls, params: UnlearnParams, train: TrainParams, checkpoint: Path | None) -> Self:
+        """See :class:`tru.unlearning.base.Unlearner`."""
+        return cls(params.rivals.finetune, params.neutral_rows)
 
     def unlearn(self, model: TrainedModel, retained: Prepared) -> TrainedModel:
         """See :class:`tru.unlearning.base.Unlearner`."""
@@ -51,13 +60,7 @@ class Finetune:
     def _train(self, model: TrainedModel) -> TrainedModel:
         lessons = Lessons(model.data, model.data.edges, model.recipe, "finetune")
 
-        def loss(module: nn.Module, inputs: Inputs, step: int) -> Tensor:
-            return cast(Backbone, module).loss(inputs, lessons.draw(step, self.params.batch))
+        def loss(module: Backbone, inputs: Inputs, step: int) -> Tensor:
+            return module.loss(inputs, lessons.draw(step, self.params.batch))
 
         return descend(model, loss, self.params.steps, self.params.rate)
-
-
-@unlearner("finetune")
-def build(params: UnlearnParams, _: TrainParams, __: Path | None) -> Finetune:
-    """Cut, then fine-tune on what stays."""
-    return Finetune(params.rivals.finetune, params.neutral_rows)

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Self
 
 import numpy as np
 import torch
@@ -29,12 +29,12 @@ from torch import Tensor
 
 from tru import keyed
 from tru.data.prepare import Prepared
-from tru.models.base import Backbone, Batch
+from tru.models.base import Batch
 from tru.models.params import TrainParams
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning import rivals
-from tru.unlearning.base import unlearner
+from tru.unlearning.base import Unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.cut import signed, structural
 from tru.unlearning.lessons import Lessons
@@ -49,16 +49,25 @@ EXACT = 1e-5
 
 
 @dataclass(frozen=True)
-class Influence:
-    """The unlearner; see the file's docstring. Users, items, interactions; a revoked modality is the cut alone.
+class Influence(Unlearner):
+    """An influence function: one damped Newton step on the rows of touched nodes.
+
+    For users, items and interactions; of a revoked modality it makes the cut alone.
 
     Attributes:
         params: scale, damping, effort.
         neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
+    params_class = UnlearnParams
+
     params: rivals.Influence
     neutral_rows: bool = True
+
+    @classmethod
+    def build(cls, params: UnlearnParams, train: TrainParams, checkpoint: Path | None) -> Self:
+        """See :class:`tru.unlearning.base.Unlearner`."""
+        return cls(params.rivals.influence, params.neutral_rows)
 
     def unlearn(self, model: TrainedModel, retained: Prepared) -> TrainedModel:
         """See :class:`tru.unlearning.base.Unlearner`."""
@@ -123,10 +132,10 @@ def gradient(model: TrainedModel, like: int) -> tuple[Tensor, Tensor]:
         like: number of edges that batches are laid out for, so that two data sets are asked alike.
     """
     inputs, module = Inputs.of(model.data), model.module()
-    tables = cast(Backbone, module).users, cast(Backbone, module).items
+    tables = module.users, module.items
     total = torch.zeros_like(tables[0]), torch.zeros_like(tables[1])
     for lesson in Lessons(model.data, model.data.edges, model.recipe, "influence").once(BATCH, like):
-        loss = cast(Backbone, module).loss(inputs, lesson) * len(lesson.users)
+        loss = module.loss(inputs, lesson) * len(lesson.users)
         for sum_, part in zip(total, torch.autograd.grad(loss, tables), strict=True):
             sum_ += part
     return total
@@ -148,7 +157,7 @@ class Curvature:
         pairs = data.edges[near] if near.any() else data.edges
         self._batch: Batch = Lessons(data, pairs, model.recipe, "curvature").draw(0, sample)
         self._share = len(pairs) / len(data.edges) / len(self._batch.users)
-        backbone = cast(Backbone, self._module)
+        backbone = self._module
         self._tables = backbone.users, backbone.items
         rows = touched.pick(*(table.detach() for table in self._tables))
         self._reach, self._shape = REACH * float(rows.square().mean().sqrt().clamp_min(1e-6)), rows.shape
@@ -174,7 +183,7 @@ class Curvature:
 
     def _leads(self) -> Tensor:
         """(b,) by how much each pair beats its negative."""
-        found, batch = cast(Backbone, self._module).embed(self._inputs), self._batch
+        found, batch = self._module.embed(self._inputs), self._batch
         return (found.users[batch.users] * (found.items[batch.positives] - found.items[batch.negatives])).sum(1)
 
     @torch.no_grad()
@@ -209,9 +218,3 @@ def solve(product: Callable[[Tensor], Tensor], target: Tensor, damping: Tensor |
         left, before = rest.square().sum(), left
         direction = rest + (left / before) * direction
     return found
-
-
-@unlearner("influence")
-def build(params: UnlearnParams, _: TrainParams, __: Path | None) -> Influence:
-    """An influence function on the rows of touched nodes."""
-    return Influence(params.rivals.influence, params.neutral_rows)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -87,10 +86,10 @@ def uniform_reverse(model: TrainedModel, forgotten: np.ndarray) -> TrainedModel:
     for step in range(STEPS):
         retain, forget = (_batch(data, p, keyed.mix(k, step)) for p, k in zip(sides, keys, strict=True))
         optimiser.zero_grad()
-        found = cast(Backbone, module).embed(inputs)
+        found = module.embed(inputs)
         user = (found.users + patch)[forget.users]
         lead = (user * (found.items[forget.positives] - found.items[forget.negatives])).sum(1)
-        loss = cast(Backbone, module).loss(inputs, retain) - F.logsigmoid(-lead).mean()
+        loss = module.loss(inputs, retain) - F.logsigmoid(-lead).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return replace(model, arrays={name: value.detach().numpy() for name, value in module.named_parameters()})
@@ -115,10 +114,10 @@ def _batch(data: Prepared, pairs: np.ndarray, *keys: np.ndarray) -> Batch:
 
 
 def _gradient(
-    module: torch.nn.Module, inputs: Inputs, data: Prepared, pairs: np.ndarray, draws: Sequence[int]
+    module: Backbone, inputs: Inputs, data: Prepared, pairs: np.ndarray, draws: Sequence[int]
 ) -> list[Tensor]:
     """Gradients of the training loss on keyed samples of pairs, all in one batch."""
     own, word = np.arange(len(pairs), dtype=np.uint64), keyed.of_word("isolation")
     module.zero_grad()
-    loss = cast(Backbone, module).loss(inputs, _batch(data, pairs, *(keyed.mix(own, word, draw) for draw in draws)))
+    loss = module.loss(inputs, _batch(data, pairs, *(keyed.mix(own, word, draw) for draw in draws)))
     return [g.detach() for g in torch.autograd.grad(loss, list(module.parameters()))]

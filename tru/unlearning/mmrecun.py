@@ -14,10 +14,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tru.data.prepare import Prepared
 from tru.models.base import Backbone
@@ -25,7 +25,7 @@ from tru.models.params import TrainParams
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning import rivals
-from tru.unlearning.base import unlearner
+from tru.unlearning.base import Unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.cut import signed, structural
 from tru.unlearning.lessons import Lessons
@@ -34,16 +34,25 @@ from tru.unlearning.reverse import Ground, descend, reverse_bpr
 
 
 @dataclass(frozen=True)
-class MMRecUn:
-    """The unlearner; see the file's docstring. Users, items, interactions; a revoked modality is the cut alone.
+class MMRecUn(Unlearner):
+    """MMRecUn: reverse steps on forgotten pairs and forward steps on retained ones, together.
+
+    For users, items and interactions; of a revoked modality it makes the cut alone.
 
     Attributes:
         params: steps, learning rate, weight, batch.
         neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
+    params_class = UnlearnParams
+
     params: rivals.MMRecUn
     neutral_rows: bool = True
+
+    @classmethod
+    def build(cls, params: UnlearnParams, train: TrainParams, checkpoint: Path | None) -> Self:
+        """See :class:`tru.unlearning.base.Unlearner`."""
+        return cls(params.rivals.mmrecun, params.neutral_rows)
 
     def unlearn(self, model: TrainedModel, retained: Prepared) -> TrainedModel:
         """See :class:`tru.unlearning.base.Unlearner`."""
@@ -59,14 +68,8 @@ class MMRecUn:
         retain = Lessons(ground.data, ground.data.edges, model.recipe, "mmrecun retain")
         patch = torch.from_numpy(laid.patch)
 
-        def loss(module: nn.Module, inputs: Inputs, step: int) -> Tensor:
-            forward = cast(Backbone, module).loss(inputs, retain.draw(step, 2 * most))
+        def loss(module: Backbone, inputs: Inputs, step: int) -> Tensor:
+            forward = module.loss(inputs, retain.draw(step, 2 * most))
             return forward + self.params.weight * reverse_bpr(module, inputs, forget.draw(step, most), patch)
 
         return ground.back(descend(laid, loss, self.params.steps, self.params.rate), model)
-
-
-@unlearner("mmrecun")
-def build(params: UnlearnParams, _: TrainParams, __: Path | None) -> MMRecUn:
-    """Reverse BPR on what is forgotten, forward BPR on what stays."""
-    return MMRecUn(params.rivals.mmrecun, params.neutral_rows)

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from tru.errors import UnlearningError
 from tru.params import Params
+from tru.plugins import PluginRegistry
 from tru.unlearning.rivals import Rivals
 
-UNLEARNERS = ("ascent", "cut", "finetune", "influence", "mmrecun", "retrain", "shards", "ssd", "tru")
-"""The unlearners, each in the module of its name."""
+UNLEARNERS = PluginRegistry(
+    what="unlearner",
+    key="unlearn.method",
+    group="tru.unlearners",
+    builtin={
+        "ascent": "tru.unlearning.ascent:Ascent",
+        "cut": "tru.unlearning.cut:Cut",
+        "finetune": "tru.unlearning.finetune:Finetune",
+        "influence": "tru.unlearning.influence:Influence",
+        "mmrecun": "tru.unlearning.mmrecun:MMRecUn",
+        "retrain": "tru.unlearning.retrain:Retrain",
+        "shards": "tru.unlearning.shards:Shards",
+        "ssd": "tru.unlearning.ssd:Ssd",
+        "tru": "tru.unlearning.tru:Tru",
+    },
+    error=UnlearningError,
+)
+"""The unlearners there are; ``pyproject.toml`` declares the same as entry points."""
+
+
+class UnlearnerParams(Params):
+    """What block ``unlearn`` of ``params.yaml`` says of every unlearner.
+
+    An unlearner of another package subclasses it with settings of its own, and names the subclass in its attribute
+    ``params_class``; a key that the subclass does not have is an error.
+    """
+
+    method: str
+    """Which unlearner: one of those that `tru unlearners` lists, or the path ``package.module:Name`` of any other."""
 
 
 class Strength(Params):
@@ -35,8 +65,8 @@ class Strength(Params):
         return Strength(users=self.users * factor, items=self.items * factor, gone=gone)
 
 
-class UnlearnParams(Params):
-    """Unlearning: block ``unlearn`` of ``params.yaml``. Each intervention of TRU can be switched off."""
+class UnlearnParams(UnlearnerParams):
+    """The settings of the built-in unlearners, which share them. Each intervention of TRU can be switched off."""
 
     method: str = "tru"
     """``tru``, ``retrain``, or a rival to compare with: ``cut``, ``finetune``, ``ascent``, ``mmrecun``, ``ssd``,
@@ -64,3 +94,27 @@ class UnlearnParams(Params):
         found: dict[str, Any] = write(self)
         rivals = found.pop("rivals", {})
         return found | ({"rivals": {self.method: rivals[self.method]}} if self.method in rivals else {})
+
+
+def unlearn_params_class(method: object) -> type[UnlearnerParams]:
+    """The class that checks block ``unlearn`` of the method of this name; of a name that nobody bears, the built-in.
+
+    Raises:
+        UnlearningError: it is one of another package, which cannot be loaded.
+    """
+    return UNLEARNERS.params_class(method, UnlearnParams, UnlearnerParams)
+
+
+def unlearn_params(given: Mapping[str, Any]) -> UnlearnerParams:
+    """Settings of an unlearner, checked by the class of that unlearner.
+
+    Args:
+        given: as in block ``unlearn`` of ``params.yaml``, with ``method``.
+
+    Raises:
+        UnlearningError: there is no such unlearner, or it cannot be loaded.
+        ValueError: a key or a value is wrong.
+    """
+    if "method" in given:
+        UNLEARNERS.find(given["method"])
+    return unlearn_params_class(given.get("method")).model_validate(given)

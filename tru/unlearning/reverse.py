@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from tru.data.prepare import Prepared
@@ -78,7 +77,7 @@ class Ground:
         return replace(model, arrays={**found.arrays, "users": users, "items": items})
 
 
-Loss = Callable[[nn.Module, Inputs, int], Tensor]
+Loss = Callable[[Backbone, Inputs, int], Tensor]
 """(module, graph, step) -> what to descend."""
 
 
@@ -93,7 +92,7 @@ def descend(model: TrainedModel, loss: Loss, steps: int, rate: float) -> Trained
     return arrays_of(module, model)
 
 
-def reverse_bpr(module: nn.Module, inputs: Inputs, batch: Batch, patch: Tensor) -> Tensor:
+def reverse_bpr(module: Backbone, inputs: Inputs, batch: Batch, patch: Tensor) -> Tensor:
     """Mean of -log sigmoid(s_un - s_ui): the never-seen item should win. Bounded below, so that it has an end.
 
     Args:
@@ -102,12 +101,12 @@ def reverse_bpr(module: nn.Module, inputs: Inputs, batch: Batch, patch: Tensor) 
         batch: forgotten pairs and their negatives.
         patch: (n_users, d) what is added to users' vectors when serving.
     """
-    found = cast(Backbone, module).embed(inputs)
+    found = module.embed(inputs)
     user = (found.users + patch)[batch.users]
     lead = (user * (found.items[batch.positives] - found.items[batch.negatives])).sum(1)
     return -F.logsigmoid(-lead).mean()
 
 
-def arrays_of(module: nn.Module, model: TrainedModel) -> TrainedModel:
+def arrays_of(module: Backbone, model: TrainedModel) -> TrainedModel:
     """The model with the module's parameters."""
     return replace(model, arrays={name: value.detach().numpy().copy() for name, value in module.named_parameters()})

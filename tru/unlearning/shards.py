@@ -17,27 +17,28 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from tru import keyed
 from tru.data.prepare import Prepared
 from tru.errors import UnlearningError
-from tru.models import concatenation  # noqa: F401 - registers itself
-from tru.models.params import ModelParams, TrainParams
+from tru.models.params import BackboneParams, ModelParams, TrainParams, model_params
 from tru.models.trained import Recipe, TrainedModel
 from tru.training import refit
 from tru.unlearning import rivals
-from tru.unlearning.base import unlearner
+from tru.unlearning.base import Unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.cut import signed
 from tru.unlearning.params import UnlearnParams
 
 
 @dataclass(frozen=True)
-class Shards:
-    """The unlearner; see the file's docstring. All regimes.
+class Shards(Unlearner):
+    """A shard ensemble: only the shards that held something forgotten are trained again; exact.
+
+    For all regimes.
 
     Deleting a user touches one shard. An item, and a modality, are part of every shard, and so are the features, which
     are standardised over all items: these deletions train all of them again.
@@ -46,7 +47,14 @@ class Shards:
         train: the training loop.
     """
 
+    params_class = UnlearnParams
+
     train: TrainParams
+
+    @classmethod
+    def build(cls, params: UnlearnParams, train: TrainParams, checkpoint: Path | None) -> Self:
+        """See :class:`tru.unlearning.base.Unlearner`."""
+        return cls(train)
 
     def unlearn(self, model: TrainedModel, retained: Prepared) -> TrainedModel:
         """See :class:`tru.unlearning.base.Unlearner`.
@@ -62,7 +70,7 @@ class Shards:
                 "first (tru.unlearning.shards.ensemble), or choose another unlearn.method in params.yaml."
             )
         change = Change.between(model.data, retained)
-        inner = ModelParams(**made["model"])
+        inner = model_params(made["model"])
         tables = [model.arrays["users"][change.users].copy(), model.arrays["items"][change.items].copy()]
         again = [
             k
@@ -134,7 +142,7 @@ def _train(
     k: int,
     made: dict[str, Any],
     model: TrainedModel,
-    inner: ModelParams,
+    inner: BackboneParams,
     train: TrainParams,
     tables: list[np.ndarray],
 ) -> None:
@@ -151,9 +159,3 @@ def _train(
     found = refit(part, like, train, title=f"shard {k + 1} of {number}").embed()
     tables[0][mine, columns] = found.users.numpy()
     tables[1][:, columns] = found.items.numpy()
-
-
-@unlearner("shards")
-def build(_: UnlearnParams, train: TrainParams, __: Path | None) -> Shards:
-    """Retrain the shards that held something forgotten."""
-    return Shards(train)

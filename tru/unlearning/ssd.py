@@ -16,19 +16,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tru.data.prepare import Prepared
-from tru.models.base import Backbone
 from tru.models.params import TrainParams
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning import rivals
-from tru.unlearning.base import unlearner
+from tru.unlearning.base import Unlearner
 from tru.unlearning.change import Change
 from tru.unlearning.cut import signed, structural
 from tru.unlearning.lessons import Lessons
@@ -36,16 +35,25 @@ from tru.unlearning.params import UnlearnParams
 
 
 @dataclass(frozen=True)
-class Ssd:
-    """The unlearner; see the file's docstring. Users, items, interactions; a revoked modality is the cut alone.
+class Ssd(Unlearner):
+    """Selective synaptic dampening: parameters that matter to forgotten pairs above all are shrunk.
+
+    For users, items and interactions; of a revoked modality it makes the cut alone.
 
     Attributes:
         params: alpha, lambda, batch.
         neutral_rows: see :class:`tru.unlearning.params.UnlearnParams`.
     """
 
+    params_class = UnlearnParams
+
     params: rivals.Ssd
     neutral_rows: bool = True
+
+    @classmethod
+    def build(cls, params: UnlearnParams, train: TrainParams, checkpoint: Path | None) -> Self:
+        """See :class:`tru.unlearning.base.Unlearner`."""
+        return cls(params.rivals.ssd, params.neutral_rows)
 
     def unlearn(self, model: TrainedModel, retained: Prepared) -> TrainedModel:
         """See :class:`tru.unlearning.base.Unlearner`."""
@@ -82,14 +90,8 @@ def importance(model: TrainedModel, pairs: np.ndarray, batch: int) -> dict[str, 
     names, parameters = zip(*module.named_parameters(), strict=True)
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for lesson in Lessons(model.data, pairs, model.recipe, "importance").once(batch):
-        loss, size = cast(Backbone, module).loss(inputs, lesson), len(lesson.users)
+        loss, size = module.loss(inputs, lesson), len(lesson.users)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         for sum_, gradient in zip(total, gradients, strict=True):
             sum_ += gradient.square() * (size * size / len(pairs))
     return dict(zip(names, total, strict=True))
-
-
-@unlearner("ssd")
-def build(params: UnlearnParams, _: TrainParams, __: Path | None) -> Ssd:
-    """Selective synaptic dampening."""
-    return Ssd(params.rivals.ssd, params.neutral_rows)
