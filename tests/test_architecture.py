@@ -39,10 +39,11 @@ TOOLS = {
     "torch_geometric": {"tru.models.propagation"},
     "psutil": {"tru.processes"},
     "cryptography": {"tru.certificates.keys"},
+    "pytest": {"tru.testing."},
 }
 # What may be used anywhere inside these, and nowhere else.
 ROOMS = {
-    "torch": {"tru.models.", "tru.training", "tru.evaluation.", "tru.unlearning."},
+    "torch": {"tru.models.", "tru.training", "tru.evaluation.", "tru.unlearning.", "tru.testing."},
     "pandas": {"tru.data.", "tru.release.serving_input", "tru.release.serving_model"},
     "pyarrow": {"tru.data.", "tru.erasure."},
 }

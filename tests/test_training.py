@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from tests import tiny
-from tests.contracts import without_some_edges
+from tests.tiny import without_some_edges
 from tru import training
 from tru.data.forget import ForgetSet
 from tru.data.interactions import TEST, TRAIN, VAL

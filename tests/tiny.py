@@ -1,91 +1,31 @@
-"""Small data and small models that the tests of the science share: made once per process, and nobody writes to them."""
+"""The small world of the tests. It is shipped, in :mod:`tru.testing.tiny`."""
 
-from __future__ import annotations
+from tru.testing.tiny import (
+    CANARY_RATE,
+    MODEL,
+    TRAIN,
+    by_hand,
+    dataset,
+    in_modalities,
+    less,
+    prepared,
+    train_pairs,
+    trained,
+    without,
+    without_some_edges,
+)
 
-from dataclasses import replace
-from functools import cache
-
-import numpy as np
-
-from tru.data.forget import ForgetSet, cut
-from tru.data.interactions import TRAIN as TRAIN_ROWS
-from tru.data.interactions import Dataset
-from tru.data.params import SyntheticParams
-from tru.data.prepare import Prepared, prepare
-from tru.data.synthetic import generate
-from tru.models.params import ModelParams, TrainParams
-from tru.models.trained import TrainedModel
-from tru.training import fit
-
-MODEL = ModelParams(width=16)
-TRAIN = TrainParams(epochs=16, min_epochs=4, patience=4, batch=256, learning_rate=1e-2, canaries=60)
-CANARY_RATE = 60 / 1236
-
-
-@cache
-def dataset() -> Dataset:
-    """120 users, 80 items, two modalities."""
-    return generate(SyntheticParams(users=120, items=80))
-
-
-@cache
-def prepared() -> Prepared:
-    """The data set by position, 5 % of the train pairs canaries."""
-    return prepare(dataset(), CANARY_RATE)
-
-
-@cache
-def trained() -> TrainedModel:
-    """A model that has learned something (about one second)."""
-    return fit(dataset(), MODEL, TRAIN)
-
-
-def without(forget: ForgetSet) -> Prepared:
-    """The data that :func:`trained` stands on, less what is to be forgotten."""
-    return prepare(cut(dataset(), forget), trained().recipe.canary_rate)
-
-
-def train_pairs(split: int = TRAIN_ROWS) -> list[tuple[str, str]]:
-    """(user id, item id) of the rows of one split."""
-    rows = dataset().interactions
-    rows = rows[rows["split"] == split]
-    return list(zip(rows["user_id"].tolist(), rows["item_id"].tolist(), strict=True))
-
-
-def by_hand(
-    users: str, items: str, train: str, canaries: str = "", val: str = "", test: str = "", present: str | None = None
-) -> Prepared:
-    """A data set small enough to think through: ids are letters, pairs are written ``"ax ay bx"``."""
-    rows, columns = list(users), list(items)
-    kept, withheld, *held_out = [
-        np.array([(rows.index(u), columns.index(i)) for u, i in pairs.split()], dtype=np.int64).reshape(-1, 2)
-        for pairs in (train, canaries, val, test)
-    ]
-    has = np.array([present is None or i in present for i in columns])
-    features = np.eye(len(columns), dtype=np.float32) * has[:, None]
-    itself = np.flatnonzero(has)
-    return Prepared(
-        users=np.array(rows),
-        items=np.array(columns),
-        train=np.concatenate([kept, withheld]),
-        canary=np.repeat([False, True], [len(kept), len(withheld)]),
-        val=held_out[0],
-        test=held_out[1],
-        features={"image": features},
-        present={"image": has},
-        knn={"image": np.stack([itself, itself], axis=1)},
-        similarity={"image": np.ones(len(itself), dtype=np.float32)},
-    )
-
-
-def in_modalities(data: Prepared, names: tuple[str, ...]) -> Prepared:
-    """The same data with other modalities; each is a shifted copy of one that is there, of a width of its own."""
-    old = sorted(data.features)
-    like = {name: old[k % len(old)] for k, name in enumerate(names)}
-    return replace(
-        data,
-        features={n: np.ascontiguousarray(data.features[m][:, : 20 + k]) for k, (n, m) in enumerate(like.items())},
-        present={n: data.present[m] for n, m in like.items()},
-        knn={n: data.knn[m] for n, m in like.items()},
-        similarity={n: data.similarity[m] for n, m in like.items()},
-    )
+__all__ = [
+    "CANARY_RATE",
+    "MODEL",
+    "TRAIN",
+    "by_hand",
+    "dataset",
+    "in_modalities",
+    "less",
+    "prepared",
+    "train_pairs",
+    "trained",
+    "without",
+    "without_some_edges",
+]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests import tiny
-from tests.contracts import without_some_edges
+from tests.tiny import without_some_edges
 from tru.data.forget import ForgetSet
 from tru.evaluation.audits import (
     Scores,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tests.contracts import without_some_edges
+from tests.tiny import without_some_edges
 from tru.data.forget import ForgetSet
 from tru.evaluation.audits import Stage
 from tru.evaluation.probes import logistic, probe, probe_rows

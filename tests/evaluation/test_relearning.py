@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests import tiny
-from tests.contracts import without_some_edges
+from tests.tiny import without_some_edges
 from tru.data.forget import ForgetSet
 from tru.evaluation.audits import Stage, haunted
 from tru.evaluation.relearning import Lesson, batches, relearn, relearning_rows, steps_until

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import tiny
-from tests.contracts import without_some_edges
+from tests.tiny import without_some_edges
 from tru.errors import EvaluationError
 from tru.evaluation import shadows
 from tru.evaluation.audits import Scores, Stage

@@ -1,13 +1,16 @@
+from typing import ClassVar
+
 import pytest
 import torch
 
 from tests import tiny
-from tests.contracts import BackboneContract
 from tru.models.propagation import Inputs
+from tru.testing import BackboneContract
 
 
 class TestLightGcn(BackboneContract):
     name = "lightgcn"
+    plain: ClassVar = {"regularisation": 0.1}
     reads_features = False
 
     def full_loss(self, module, inputs, batch):

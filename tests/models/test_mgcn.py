@@ -1,14 +1,17 @@
+from typing import ClassVar
+
 import pytest
 import torch
 from torch.nn import functional
 
 from tests import tiny
-from tests.contracts import BackboneContract
 from tru.models.propagation import Inputs
+from tru.testing import BackboneContract
 
 
 class TestMgcn(BackboneContract):
     name = "mgcn"
+    plain: ClassVar = {"contrast": 0.0, "regularisation": 0.1}
 
     def test_the_contrast_counts(self, data, inputs):
         module, batch = self.build(data, contrast=0.0), self.batch(data)

@@ -1,16 +1,18 @@
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
 from torch.nn import functional
 
 from tests import tiny
-from tests.contracts import BackboneContract, less
+from tests.tiny import less
 from tru.errors import ModelError
 from tru.models.base import Batch
 from tru.models.miggt import ROWS, TRAINING
 from tru.models.params import ModelParams
 from tru.models.propagation import Inputs
+from tru.testing import BackboneContract
 
 
 def diffusion(graph, hops, alpha):
@@ -21,6 +23,7 @@ def diffusion(graph, hops, alpha):
 
 class TestMigGt(BackboneContract):
     name = "miggt"
+    plain: ClassVar = {"unsmooth": 0.0, "attention": 0.0, "dropout": 0.0, "negatives": 1, "regularisation": 0.1}
 
     @pytest.mark.parametrize("hops", [{}, {"id": 0, "text": 3}, {"id": 1, "image": 4, "text": 0}, {"id": 5}])
     def test_every_branch_has_hops_of_its_own(self, data, inputs, hops):

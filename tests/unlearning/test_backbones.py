@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tests.contracts import UnlearnerContract
 from tru.models.params import ModelParams
+from tru.testing import UnlearnerContract
 from tru.training import fit
 from tru.unlearning.calibration import calibrate
 from tru.unlearning.change import Change

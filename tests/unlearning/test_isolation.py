@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests import tiny
-from tests.contracts import without_some_edges
+from tests.tiny import without_some_edges
 from tru.models.propagation import Inputs
 from tru.unlearning.change import Change
 from tru.unlearning.isolation import RATE, STEPS, chosen, sensitivity, uniform_reverse

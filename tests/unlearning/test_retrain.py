@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tests.contracts import UnlearnerContract, without_some_edges
+from tests.tiny import without_some_edges
 from tru.errors import UnlearningError
+from tru.testing import UnlearnerContract
 from tru.unlearning.base import make
 from tru.unlearning.params import UnlearnParams
 from tru.unlearning.retrain import Retrain

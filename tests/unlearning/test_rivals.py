@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from tests import tiny
-from tests.contracts import UnlearnerContract, without_some_edges
+from tests.tiny import without_some_edges
 from tru import keyed
 from tru.data.forget import ForgetSet
 from tru.data.prepare import Prepared
 from tru.errors import UnlearningError
 from tru.models.params import ModelParams
 from tru.models.trained import TrainedModel
+from tru.testing import UnlearnerContract
 from tru.training import fit
 from tru.unlearning import rivals
 from tru.unlearning.base import make

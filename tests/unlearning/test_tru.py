@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tests.contracts import UnlearnerContract
 from tru.data.forget import ForgetSet, cut, simulate
 from tru.data.interactions import TRAIN as TRAIN_ROWS
 from tru.data.params import ForgetParams, SyntheticParams
@@ -15,6 +14,7 @@ from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage, evaluate
 from tru.models.params import ModelParams, TrainParams
 from tru.models.propagation import Inputs
+from tru.testing import UnlearnerContract
 from tru.training import fit, refit
 from tru.unlearning.attribution import Basis
 from tru.unlearning.base import make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -77,6 +78,10 @@ class _Product(torch.autograd.Function):
         return _Product.apply(gradient, transposed, matrix), None, None  # type: ignore[no-untyped-call]
 
 
+Product = Callable[[Tensor], Tensor]
+"""A fixed matrix, as the function x -> matrix @ x."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What a backbone propagates over, derived from a prepared data set.
@@ -84,6 +89,7 @@ class Inputs:
     Attributes:
         n_users: rows of the user side.
         n_items: rows of the item side.
+        edges: (e, 2) int64 pairs of user and item, by position; canaries are not among them.
         bipartite: (n_users + n_items) squared, symmetrically normalised, users first.
         user_from_items: (n_users, n_items), the upper right block of the same matrix.
         item_from_items: modality -> (n_items, n_items), the normalised kNN graph.
@@ -94,9 +100,10 @@ class Inputs:
 
     n_users: int
     n_items: int
-    bipartite: SparseProduct
-    user_from_items: SparseProduct
-    item_from_items: dict[str, SparseProduct]
+    edges: np.ndarray
+    bipartite: Product
+    user_from_items: Product
+    item_from_items: dict[str, Product]
     features: dict[str, Tensor]
     present: dict[str, Tensor]
     crowds: tuple[Crowd, Crowd]
@@ -106,12 +113,12 @@ class Inputs:
         """The graphs of a prepared data set; canaries are in none of them."""
         n_users, n_items = len(data.users), len(data.items)
         user, item = data.edges[:, 0], data.edges[:, 1]
-        weight = 1.0 / np.sqrt(np.bincount(user, minlength=n_users)[user] * np.bincount(item, minlength=n_items)[item])
-        ends = np.concatenate([user, item + n_users]), np.concatenate([item + n_users, user])
+        weight = _weights(data.edges, n_users, n_items)
         return cls(
             n_users=n_users,
             n_items=n_items,
-            bipartite=SparseProduct(*ends, np.tile(weight, 2), (n_users + n_items,) * 2),
+            edges=data.edges,
+            bipartite=bipartite_product(data.edges, n_users, n_items),
             user_from_items=SparseProduct(user, item, weight, (n_users, n_items)),
             item_from_items={m: _neighbour_product(data, m) for m in data.modalities},
             features={m: torch.from_numpy(data.features[m]) for m in data.modalities},
@@ -134,6 +141,24 @@ class Inputs:
         user_crowd = self.crowds[0].part(users, found.crowds[0].connected)
         item_crowd = self.crowds[1].part(items, found.crowds[1].connected)
         return replace(found, crowds=(user_crowd, item_crowd))
+
+
+def bipartite_product(edges: np.ndarray, n_users: int, n_items: int) -> SparseProduct:
+    """The symmetrically normalised graph of some edges (e, 2), as ``Inputs.bipartite`` is that of all of them.
+
+    An edge weighs 1 / sqrt(degree of its user * degree of its item), degrees in this graph.
+    """
+    user, item = edges[:, 0], edges[:, 1] + n_users
+    ends = np.concatenate([user, item]), np.concatenate([item, user])
+    return SparseProduct(*ends, np.tile(_weights(edges, n_users, n_items), 2), (n_users + n_items,) * 2)
+
+
+def _weights(edges: np.ndarray, n_users: int, n_items: int) -> np.ndarray:
+    """(e,) symmetric normalisation."""
+    user, item = edges[:, 0], edges[:, 1]
+    product = np.bincount(user, minlength=n_users)[user] * np.bincount(item, minlength=n_items)[item]
+    weights: np.ndarray = 1.0 / np.sqrt(product)
+    return weights
 
 
 def _neighbour_product(data: Prepared, modality: str) -> SparseProduct:
