@@ -149,6 +149,7 @@ def test_the_settings_of_a_plug_in_are_checked_by_its_own_class(wide, read, name
         ("unlearn: {method: fade, strength: 1.0}", r"unlearn\.strength: not permitted"),
         ("depth: 5\nmodel: {name: wide}", r"depth: not permitted.*did you mean model\.depth\?"),
         ("model: {name: wied}", r"no backbone is called 'wied' \(did you mean wide\?"),
+        ("model: {name: wied, depth: 5}", r"params\.yaml: model\.name: no backbone is called 'wied'[^;]*$"),
         ("model: {name: 'widepack:Wyde'}", r"params\.yaml: model\.name: .*cannot be loaded from widepack:Wyde"),
         ("model: {name: 'nowhere.at.all:Wide'}", r"No module named 'nowhere'.*PYTHONPATH"),
     ],
@@ -186,6 +187,12 @@ def test_a_name_that_nobody_bears_is_told_those_there_are(name):
         builder(name)
     with pytest.raises(UnlearningError, match=r"There are: ascent, .*tru\."):
         make(UnlearnParams(method=name), TrainParams())
+
+
+def test_a_model_that_was_stored_with_the_settings_of_every_backbone_is_read():
+    stored = ModelParams(name="lightgcn").model_dump() | {"width": 8, "hops": {"id": 3}}
+    found = model_params(stored)
+    assert type(found) is ModelParams and found.model_dump() == stored
 
 
 def test_a_class_without_settings_of_its_own_has_the_plain_ones():

@@ -13,7 +13,6 @@ from tru.errors import TruError, WorkspaceError
 from tru.evaluation.params import GateParams
 from tru.models.params import BACKBONES, BackboneParams, ModelParams, TrainParams, model_params_class
 from tru.params import Params
-from tru.plugins import PluginRegistry
 from tru.release.params import ErasureParams
 from tru.requests.lifecycle import RequestParams
 from tru.unlearning.params import UNLEARNERS, UnlearnerParams, UnlearnParams, unlearn_params_class
@@ -82,21 +81,23 @@ def load_settings(workspace: Workspace) -> Settings:
             or a backbone or an unlearner of another package cannot be loaded.
     """
     words = read_yaml(workspace.params)
+    settings, faults = None, _unknown_names(words)
     try:
         blocks = _blocks(words)
         settings = Settings.model_validate(words)
     except ValidationError as error:
-        faults = _faults(error, blocks)
+        # Which keys there are depends on the name: with a wrong one, nothing else of that block can be judged.
+        unjudged = tuple(key.partition(".")[0] + "." for key in faults)
+        faults |= {key: fault for key, fault in _faults(error, blocks).items() if not key.startswith(unjudged)}
     except TruError as error:
         raise WorkspaceError(f"{workspace.params}: {error}") from error
-    else:
-        faults = _unknown_names(settings)
-    if faults:
-        raise WorkspaceError(f"{workspace.params}: {'; '.join(faults)}. Correct it and run again.")
+    if faults or settings is None:
+        told = "; ".join(f"{key}: {fault}" if key else fault for key, fault in faults.items())
+        raise WorkspaceError(f"{workspace.params}: {told}. Correct it and run again.")
     return settings
 
 
-def _faults(error: ValidationError, blocks: Blocks) -> list[str]:
+def _faults(error: ValidationError, blocks: Blocks) -> dict[str, str]:
     """What is wrong, one sentence per key."""
     faults: dict[str, list[str]] = {}
     for detail in error.errors(include_url=False):
@@ -108,7 +109,7 @@ def _faults(error: ValidationError, blocks: Blocks) -> list[str]:
             message = f"not permitted, as there is no such key ({_meant(key, block, blocks)})"
         said = faults.setdefault(key, [])
         said += [message] if message not in said else []
-    return [f"{key}: {' or '.join(messages)}" if key else " or ".join(messages) for key, messages in faults.items()]
+    return {key: " or ".join(messages) for key, messages in faults.items()}
 
 
 def _place(parts: list[str], blocks: Blocks) -> tuple[str, str, type[Params]]:
@@ -146,17 +147,15 @@ def _meant(key: str, block: type[Params], blocks: Blocks) -> str:
     return f"did you mean {elsewhere[0]}.{name}?" if elsewhere else f"there are {', '.join(block.model_fields)}"
 
 
-def _unknown_names(settings: Settings) -> list[str]:
-    """Names of a backbone or an unlearner that there is not. A dotted path has been loaded by now."""
-    chosen: list[tuple[PluginRegistry, str]] = [
-        (BACKBONES, settings.model.name),
-        (UNLEARNERS, settings.unlearn.method),
-    ]
-    faults = []
-    for registry, name in chosen:
-        if name not in registry and not registry.is_path(name):
+def _unknown_names(words: dict[str, Any]) -> dict[str, str]:
+    """Names of a backbone or an unlearner that there is not, by their keys. A dotted path is looked up elsewhere."""
+    faults = {}
+    for registry in (BACKBONES, UNLEARNERS):
+        block, _, key = registry.key.partition(".")
+        given = words.get(block)
+        name = given.get(key) if isinstance(given, dict) else None
+        if isinstance(name, str) and name not in registry and not registry.is_path(name):
             like = get_close_matches(name, registry, n=1)
             meant = f"did you mean {like[0]}? " if like else ""
-            known = ", ".join(registry)
-            faults.append(f"{registry.key}: no {registry.what} is called {name!r} ({meant}there are {known})")
+            faults[registry.key] = f"no {registry.what} is called {name!r} ({meant}there are {', '.join(registry)})"
     return faults
