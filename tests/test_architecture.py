@@ -44,7 +44,7 @@ TOOLS = {
 # What may be used anywhere inside these, and nowhere else.
 ROOMS = {
     "torch": {"tru.models.", "tru.training", "tru.evaluation.", "tru.unlearning.", "tru.testing."},
-    "pandas": {"tru.data.", "tru.release.serving_input", "tru.release.serving_model"},
+    "pandas": {"tru.api", "tru.data.", "tru.release.serving_input", "tru.release.serving_model"},
     "pyarrow": {"tru.data.", "tru.erasure."},
 }
 # Formats that run code when they are read.

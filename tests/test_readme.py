@@ -37,6 +37,11 @@ def shown(page):
     return [*inline, *(line for block in blocks(page) for line in block if line.startswith("tru "))]
 
 
+def programs(page):
+    """The Python code blocks of a page, as they are written."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+
+
 @cache
 def help_of(*command):
     done = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
@@ -108,3 +113,30 @@ def test_your_own_data_from_the_folder_to_the_forgotten_user(tmp_path):
     assert "version 2 is champion" in do("tru run", shop)
     assert "unlearned, verdict pass, 2 requests" in do("tru status", shop)
     assert user not in do("tru requests list", shop)
+
+
+def write_ratings(folder):
+    """A small ``ratings.parquet`` as somebody may have it: two columns, user u17 among others."""
+    rows = generate(SyntheticParams(users=120, items=80)).interactions
+    numbers = {user: f"u{k}" for k, user in enumerate(sorted(set(rows["user_id"])))}
+    rows.assign(user_id=rows["user_id"].map(numbers))[["user_id", "item_id"]].to_parquet(folder / "ratings.parquet")
+
+
+def test_the_first_program_of_the_readme_runs_as_written(tmp_path):
+    write_ratings(tmp_path)
+    program, *_ = programs(ROOT / "README.md")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    table, checked, verdict = done.stdout.split("\n\n")
+    assert table.split()[:3] == ["original", "unlearned", "retrained"] and "forget recall@20" in table
+    assert "left behind" in checked and verdict.startswith("The gate: pass, compared with 2 retrained models.")
+    assert "u17" not in done.stdout + done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["ratings.parquet"], "it writes nothing"

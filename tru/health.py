@@ -16,6 +16,7 @@ from typing import Literal
 from tru import identity, services
 from tru.champion import unanchored
 from tru.errors import ErasureError, ModelError, ReleaseError, RequestError, TruError, WorkspaceError
+from tru.models.params import refuse_without_features
 from tru.release import registry_reader
 from tru.requests.store import open_ledger, refuse_unusable
 from tru.settings import load_settings
@@ -111,6 +112,7 @@ def _data(ws: Workspace) -> str:
     dataset = load_dataset(ws.data)
     report = check_raw(dataset)
     report.raise_if_failed()
+    refuse_without_features(load_settings(ws).model.name, dataset.modalities)
     counts = f"{len(dataset.users)} users, {len(dataset.items)} items, {len(dataset.interactions)} interactions"
     return f"{counts}; all {len(report.expectations)} expectations met"
 

@@ -6,8 +6,11 @@ wait a minute for an answer that could be had in one second.
 
 from __future__ import annotations
 
+import json
+
 from tru.champion import is_retired
 from tru.errors import DataError, ModelError, RequestError
+from tru.models.params import refuse_without_features
 from tru.release import registry_reader
 from tru.requests.lifecycle import WAITING
 from tru.requests.store import open_inbox
@@ -16,13 +19,14 @@ from tru.workspace import Workspace
 
 
 def of_training(ws: Workspace) -> None:
-    """What `tru train` needs: right settings, data, a model store that answers, and no batch that has begun.
+    """What `tru train` needs: settings, data that the backbone can read, a model store that answers, no batch begun.
 
     Raises:
         TruError: it would refuse; the message says what to do.
     """
-    load_settings(ws)
+    settings = load_settings(ws)
     _has_data(ws)
+    refuse_without_features(settings.model.name, _modalities(ws))
     opened = open_inbox(ws).open_batch()
     if opened is not None and opened.step != "claim":
         raise RequestError(f"{opened.id} is open. Finish it first: `tru run`, or, if it is held, see `tru status`.")
@@ -67,6 +71,15 @@ def _has_data(ws: Workspace) -> None:
         raise DataError(f"{ws.root} has no data yet. Bring some: `tru data import PATH`, or `tru data generate`.")
     if not (ws.data / "dataset.json").is_file():
         raise DataError(f"{ws.data} is missing or not whole, though data.dvc names it. Bring it back: `dvc checkout`.")
+
+
+def _modalities(ws: Workspace) -> list[str]:
+    """The modalities that the data says it has; if it says nothing usable, loading it will tell what is wrong."""
+    try:
+        found = json.loads((ws.data / "dataset.json").read_text(encoding="utf-8"))["modalities"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ["unknown"]
+    return list(found) if isinstance(found, list) else ["unknown"]
 
 
 def _has_champion(ws: Workspace, otherwise: str) -> None:

@@ -10,16 +10,15 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tru.errors import TruError, UnlearningError
+from tru.errors import TruError
 from tru.models.params import TrainParams
 from tru.settings import Settings, load_settings
 from tru.tracking.settings import finished
-from tru.unlearning.params import UnlearnerParams, UnlearnParams
+from tru.unlearning.params import UnlearnerParams
 from tru.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -195,41 +194,19 @@ def run(ws: Workspace, name: str) -> None:
 
 
 def calibrated(model: TrainedModel, params: UnlearnerParams) -> TrainedModel:
-    """The freshly trained model with its calibrated strength, where the strength is to be calibrated.
+    """:func:`tru.unlearning.calibration.calibrated`, for callers that must not load torch before they need it."""
+    from tru.unlearning import calibration
 
-    Data with too few pairs to practise on gives a model without one: it serves, and its nights retrain.
-    """
-    from tru.unlearning.calibration import calibrate
-
-    ended = model.facts.get("ended") or finished(model).facts["ended"]
-    model = model.with_facts(train_seconds=model.facts["seconds"], trained=ended, method="train")
-    if not isinstance(params, UnlearnParams) or params.strength != "canary":
-        return model
-    with suppress(UnlearningError):
-        model = model.with_facts(gamma=calibrate(model, params).model_dump(mode="json"))
-    return model
+    return calibration.calibrated(model, params)
 
 
 def retrained(
     original: TrainedModel, retained: Prepared, train: TrainParams, count: int, folder: Path
 ) -> list[TrainedModel]:
-    """``count`` models trained on the retained data: the original's own dice first, then other seeds.
+    """:func:`tru.unlearning.retrain.retrained`, at least two of them, for such callers as well."""
+    from tru.unlearning import retrain
 
-    Finished ones found in ``folder`` are kept, so that a crash costs at most one epoch.
-    """
-    from tru.models.trained import TrainedModel
-    from tru.unlearning.retrain import Retrain
-
-    models = []
-    for k in range(max(count, 2)):
-        place = folder / f"seed-{k}"
-        if not (place / "model.json").exists():
-            checkpoint = folder.parent / f"{folder.name}-{k}.npz"
-            seed = original.recipe.seed + k
-            finished(Retrain(train, seed=seed, checkpoint=checkpoint).unlearn(original, retained)).save(place)
-            checkpoint.unlink(missing_ok=True)
-        models.append(TrainedModel.load(place))
-    return models
+    return retrain.retrained(original, retained, train, max(count, 2), folder)
 
 
 def write_json(file: Path, words: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

@@ -27,7 +27,7 @@ from tru.data.shortcomings import shortcomings
 from tru.errors import DataError, ModelError
 from tru.evaluation.metrics import rank_metrics
 from tru.models.base import Batch, Rows, builder
-from tru.models.params import BackboneParams, TrainParams
+from tru.models.params import BackboneParams, TrainParams, refuse_without_features
 from tru.models.propagation import Inputs
 from tru.models.ring import Ring
 from tru.models.trained import Recipe, TrainedModel
@@ -64,7 +64,9 @@ def fit(
 
     Raises:
         DataError: there are no train rows.
+        ModelError: the backbone needs features and the data has none.
     """
+    refuse_without_features(model.name, ds.modalities)
     n_train, n_val = (int((ds.interactions["split"] == part).sum()) for part in (TRAIN, VAL))
     if not n_train:
         raise DataError("the data has no train rows (split 0). Import a data set with some.")

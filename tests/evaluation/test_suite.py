@@ -11,8 +11,8 @@ from tru.errors import EvaluationError
 from tru.evaluation.audits import Stage
 from tru.evaluation.relearning import Lesson
 from tru.evaluation.shadows import shadow_data
-from tru.evaluation.suite import PARTS, audit, judged
-from tru.training import refit
+from tru.evaluation.suite import PARTS, audit, judged, refuse_same
+from tru.training import fit, refit
 from tru.unlearning.base import make
 from tru.unlearning.params import UnlearnParams
 
@@ -104,6 +104,15 @@ def test_a_model_against_itself_is_refused(unlearned, retrained, stage):
     ):
         with pytest.raises(EvaluationError, match="the same model"):
             audit(first, second, others, stage)
+
+
+def test_models_that_have_nothing_but_rows_are_told_apart(retained):
+    """Their parameters are called like what the data has: users and items."""
+    model = fit(tiny.dataset(), tiny.MODEL.model_copy(update={"name": "lightgcn"}), tiny.TRAIN)
+    seeds = [refit(retained, model, tiny.TRAIN, seed=seed) for seed in (0, 1)]
+    refuse_same({"one": seeds[0], "other": seeds[1]})
+    with pytest.raises(EvaluationError, match="one and other are the same model"):
+        refuse_same({"one": seeds[0], "other": deepcopy(seeds[0])})
 
 
 def test_the_same_rows_on_another_graph_are_another_model(retrained, retained, stage):

@@ -206,9 +206,9 @@ def _md5(ws: Workspace) -> str | None:
 
 def _report(ds: Dataset, md5: str | None, json: bool, left_out: dict[str, int] | None = None) -> None:
     """Print counts, splits, modalities and version, what cannot be done with the data, and what was left out."""
-    from tru.data.shortcomings import shortcomings
+    from tru.data.shortcomings import FEATURELESS, shortcomings
 
-    warnings = [*ds.notes, *shortcomings(ds)]
+    warnings = [*ds.notes, *shortcomings(ds), *([] if ds.modalities else [FEATURELESS])]
     facts: dict[str, Any] = {**ds.summary(), "md5": md5, "warnings": warnings}
     facts |= {"left_out": left_out} if left_out else {}
     if json:

@@ -20,7 +20,7 @@ FEATURES = re.compile(r"_feat(ure)?s?(\.|$)", re.IGNORECASE)
 
 
 def load_matrices(folder: Path, ending: str, notes: list[str]) -> dict[str, np.ndarray]:
-    """Modality -> matrix, of all files of that ending.
+    """Modality -> matrix, of all files of that ending; empty where there are none (ids alone can be learned from).
 
     Args:
         folder: where they are.
@@ -28,7 +28,7 @@ def load_matrices(folder: Path, ending: str, notes: list[str]) -> dict[str, np.n
         notes: takes a sentence that names what looks like features and is not read, beside the modality that is.
 
     Raises:
-        DataError: none at all, one that is no matrix, or features of a modality in a form that is not read.
+        DataError: one that is no matrix, or features of a modality in a form that is not read.
     """
     names = {check_modality_name(path.name.removesuffix(ending), path): path for path in visible(folder, f"*{ending}")}
     left = [path for path in visible(folder) if path not in names.values() and _may_be_features(path, ending)]
@@ -44,8 +44,6 @@ def load_matrices(folder: Path, ending: str, notes: list[str]) -> dict[str, np.n
         notes.append(
             f"{folder}: not read: {', '.join(path.name for path in left)}. Features are in <modality>{ending}."
         )
-    if not names:
-        raise DataError(f"{folder} has no feature matrix (<modality>{ending}). A multimodal recommender needs one.")
     return {name: load_matrix(path) for name, path in names.items()}
 
 
@@ -63,20 +61,26 @@ def load_matrix(path: Path) -> np.ndarray:
     Raises:
         DataError: unreadable, not a matrix of numbers, without rows or columns, or a value that is not finite.
     """
-    matrix = read_matrix(path)
+    return as_matrix(read_matrix(path), path)
+
+
+def as_matrix(matrix: np.ndarray, place: Path | str) -> np.ndarray:
+    """See :func:`load_matrix`; for an array in memory. ``place`` says in messages whose it is."""
     if matrix.dtype.kind not in "fiu":
         what = "bfloat16 or another type that numpy does not know" if matrix.dtype.kind == "V" else str(matrix.dtype)
-        raise DataError(f"{path} holds {what}; need a matrix of numbers. Save it as float16 or float32.")
+        raise DataError(f"{place} holds {what}; need a matrix of numbers. Save it as float16 or float32.")
     if matrix.ndim != 2:
-        raise DataError(f"{path} holds {matrix.ndim}-d {matrix.dtype}; need a matrix of numbers, one row per item.")
+        raise DataError(f"{place} holds {matrix.ndim}-d {matrix.dtype}; need a matrix of numbers, one row per item.")
     if 0 in matrix.shape:
-        raise DataError(f"{path} is empty, of shape {matrix.shape}. Give it one row per item, or drop the modality.")
+        raise DataError(f"{place} is empty, of shape {matrix.shape}. Give it one row per item, or drop the modality.")
     kind = np.dtype(np.float16 if matrix.dtype == np.float16 else np.float32)
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite and is refused below
         matrix = np.ascontiguousarray(matrix, dtype=kind)
     bad = ~np.isfinite(matrix).all(axis=1)
     if bad.any():
-        raise DataError(f"{Where(path).at(bad)}: a value is NaN or infinite. Replace it, or set the whole row to zero.")
+        raise DataError(
+            f"{Where(place).at(bad)}: a value is NaN or infinite. Replace it, or set the whole row to zero."
+        )
     return matrix
 
 

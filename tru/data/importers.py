@@ -1,4 +1,4 @@
-"""Reading data sets that others wrote, in whichever of three forms they are.
+"""Reading data sets that others wrote, in whichever of four forms they are.
 
 ===========  ================================================================================================
 our own      has ``dataset.json`` (see :mod:`tru.data.interactions`)
@@ -6,29 +6,32 @@ Parquet      ``interactions.parquet`` (user_id, item_id, split?, timestamp?) and
              perhaps ``<modality>_knn.parquet``; row k is item k, or row k of ``items.parquet`` where there is one
 MMRec        ``<name>.inter`` (tab-separated, with a header) or one per part of a split, one ``<modality>_feat.npy``
              per modality; row k is item k
+one table    ``<name>.parquet``, ``<name>.csv`` or ``<name>.tsv`` with the columns of ``interactions.parquet``, or a
+             frame in memory: interactions without features
 ===========  ================================================================================================
 
-Each Parquet table may be a folder of parts. Only ids, splits, timestamps, features and neighbour graphs are carried
-over; titles and other columns are left behind.
+Features may be missing in every form: ids alone can be learned from. Each Parquet table may be a folder of parts. Only
+ids, splits, timestamps, features and neighbour graphs are carried over; titles and other columns are left behind.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tru.data.features import check_matrices, clean_neighbours, load_matrices, presence
+from tru.data.features import as_matrix, check_matrices, clean_neighbours, load_matrices, presence
 from tru.data.ids import Reading, new_ids, refuse_unnameable
-from tru.data.inter import left_beside, read_inter
+from tru.data.inter import RATINGS, TEXT, called, left_beside, read_inter, read_text, renamed
 from tru.data.interactions import NEIGHBOURS, Dataset, check_items, clean_interactions, clean_items, load_dataset
-from tru.data.parquet import read_table
+from tru.data.parquet import column_names, read_table
 from tru.data.shortcomings import refuse_unlearnable
 from tru.data.split import assign_split
-from tru.data.tables import Where, visible
+from tru.data.tables import Where, check_modality_name, visible
 from tru.errors import DataError
 
 INTERACTIONS = "interactions.parquet"
@@ -38,7 +41,7 @@ def import_dataset(path: Path, *, seed: int = 0) -> Dataset:
     """Read the data set at ``path`` in whichever form it is; nothing is written.
 
     Args:
-        path: a folder, or an ``.inter`` file in one.
+        path: a folder, an ``.inter`` file in one, or one table of interactions.
         seed: draws the split if the data set has none.
 
     Raises:
@@ -46,11 +49,55 @@ def import_dataset(path: Path, *, seed: int = 0) -> Dataset:
     """
     if not path.exists():
         raise DataError(f"{path} does not exist. Name the folder that holds the data set.")
-    if path.name == INTERACTIONS:
+    if path.name == INTERACTIONS and _has_company(path):
         raise DataError(f"{path} is a table of the data set. Name the folder that holds it: {path.parent}.")
-    if path.is_file() and path.suffix != ".inter":
-        raise DataError(f"{path} is a file. Name the folder that holds the data set, or an .inter file.")
+    if path.is_file() and path.suffix.lower() not in (".inter", ".parquet", *TEXT):
+        raise DataError(
+            f"{path} is a file. Name the folder that holds the data set, or an .inter, .parquet, .csv or .tsv file."
+        )
     return refuse_unlearnable(_read(path, seed))
+
+
+def from_frame(
+    frame: pd.DataFrame,
+    *,
+    features: Mapping[str, np.ndarray] | None = None,
+    items: Sequence[str] | None = None,
+    seed: int = 0,
+    name: str = "data",
+) -> Dataset:
+    """The data set in a frame.
+
+    Args:
+        frame: columns user_id, item_id and perhaps split (0 train, 1 val, 2 test) and timestamp; others stay unread.
+        features: modality -> (n_items, d) numbers, a row of zeros where an item lacks it.
+        items: (n_items,) which item each feature row belongs to; needed with ``features``.
+        seed: draws the split if there is none.
+        name: what the data set is called.
+
+    Raises:
+        DataError: anything in it that cannot be right.
+    """
+    where, reading = Where("the frame"), Reading()
+    table = _with_new_ids(renamed(frame, RATINGS, where.file), ["user_id", "item_id"], where, reading)
+    table = table.reset_index(drop=True)
+    matrices = {check_modality_name(m, "features"): as_matrix(np.asarray(x), m) for m, x in (features or {}).items()}
+    if matrices and items is None:
+        raise DataError("features came without items. Say with items= which item each feature row belongs to.")
+    if items is None:
+        listed = _mentioned(table["item_id"])
+    else:
+        place = Where("items")
+        given = pd.DataFrame({"item_id": pd.Series(list(items))})
+        listed = clean_items(_with_new_ids(given, ["item_id"], place, reading)["item_id"], place)
+    ds = _assemble(name, table, where, listed, matrices, None, "", seed)
+    return refuse_unlearnable(_with(ds, reading))
+
+
+def _has_company(table: Path) -> bool:
+    """Whether other parts of a data set lie beside a table of interactions."""
+    beside = [*visible(table.parent, "*.npy"), *visible(table.parent, "*_knn.parquet")]
+    return bool(beside) or any((table.parent / name).exists() for name in ("items.parquet", "dataset.json"))
 
 
 def _read(path: Path, seed: int) -> Dataset:
@@ -59,14 +106,31 @@ def _read(path: Path, seed: int) -> Dataset:
         return _import_own(path)
     if path.is_dir() and (path / INTERACTIONS).exists():
         return _import_parquet(path, seed)
+    if path.suffix.lower() in (".parquet", *TEXT):
+        return _import_table(path, seed)
     return _import_mmrec(path, seed)
+
+
+def _import_table(path: Path, seed: int) -> Dataset:
+    """Interactions alone, in one table."""
+    reading = Reading()
+    if path.suffix.lower() in TEXT:
+        frame, where = read_text(path)
+    else:
+        wanted = [name for name in column_names(path) if called(name, RATINGS)]
+        frame, where = read_table(path, wanted)
+        frame = renamed(frame, RATINGS, path)
+    if beside := visible(path.parent, "*.npy"):
+        names = ", ".join(file.name for file in beside)
+        reading.notes.append(f"{path} is read alone, without {names} beside it. Features need the Parquet form.")
+    frame = _with_new_ids(frame, ["user_id", "item_id"], where, reading)
+    ds = _assemble(path.stem, frame, where, _mentioned(frame["item_id"]), {}, None, "", seed)
+    return _with(ds, reading)
 
 
 def _import_own(folder: Path) -> Dataset:
     """Our own form. Its ids stay as they are; each must be one that a request can name."""
     ds = load_dataset(folder)
-    if not ds.modalities:
-        raise DataError(f"{folder / 'dataset.json'} names no modality. A multimodal recommender needs at least one.")
     refuse_unnameable(ds.interactions["user_id"], Where(folder / INTERACTIONS), "user_id")
     refuse_unnameable(pd.Series(ds.items, dtype="str"), Where(folder / "items.parquet"), "item_id")
     return ds
@@ -127,7 +191,7 @@ def _with_new_ids(frame: pd.DataFrame, columns: list[str], where: Where, reading
 def _items(
     folder: Path, mentioned: pd.Series, where: Where, features: dict[str, np.ndarray], reading: Reading
 ) -> np.ndarray:
-    """Item ids in the order of the feature rows: as ``items.parquet`` says, else counted from 0."""
+    """Item ids in the order of the feature rows: as ``items.parquet`` says, else :func:`_numbered`."""
     if not (folder / "items.parquet").exists():
         return _numbered(mentioned, where, features)
     frame, place = read_table(folder / "items.parquet", ["item_id"])
@@ -145,7 +209,9 @@ def _items(
 
 
 def _numbered(mentioned: pd.Series, where: Where, features: dict[str, np.ndarray]) -> np.ndarray:
-    """Item ids 0, 1, 2, … one per feature row, for data sets that number their items by feature row."""
+    """Item ids 0, 1, 2, … one per feature row, for data sets that number their items so; any where there are none."""
+    if not features:
+        return _mentioned(mentioned)
     n = len(next(iter(features.values())))
     items = np.arange(n).astype(str)
     words = ~mentioned.str.fullmatch(re.compile(r"0|-?[1-9][0-9]*"))
@@ -163,13 +229,18 @@ def _numbered(mentioned: pd.Series, where: Where, features: dict[str, np.ndarray
     return items
 
 
+def _mentioned(items: pd.Series) -> np.ndarray:
+    """The items that somebody took, sorted: all there are where no table and no feature row says otherwise."""
+    return np.unique(items.to_numpy(dtype=str))
+
+
 def _assemble(
     name: str,
     frame: pd.DataFrame,
     where: Where,
     items: np.ndarray,
     features: dict[str, np.ndarray],
-    folder: Path,
+    folder: Path | None,
     ending: str,
     seed: int,
 ) -> Dataset:
@@ -179,7 +250,7 @@ def _assemble(
     if not published:
         clean["split"] = assign_split(clean, seed)
     present = {m: presence(matrix) for m, matrix in features.items()}
-    check_matrices(features, present, len(items), folder, ending)
+    check_matrices(features, present, len(items), folder or Path("features"), ending)
     check_items(clean, items, where)
     split = "published" if published else "assigned"
     return Dataset(name, clean, items, features, present, {}, split, f"imported from {name}")

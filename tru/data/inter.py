@@ -1,11 +1,11 @@
-"""``.inter`` files: tab-separated text with a header, one file or a published split in three (MMRec, RecBole)."""
+"""Interactions as text with a header: ``.inter`` (MMRec, RecBole), one file or a published split in three; ``.csv``."""
 
 from __future__ import annotations
 
 import csv
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ COLUMNS = {
 }
 PARTS = {"train": TRAIN, "valid": VAL, "val": VAL, "validation": VAL, "dev": VAL, "test": TEST}
 """What the files of a published split are called: ``NAME.train.inter`` or ``train.inter``."""
+RATINGS = COLUMNS | {"split": "split"}
+"""What columns may be called in one table of interactions alone, beside what ``.inter`` files call them."""
+TEXT = {".csv": ",", ".tsv": "\t"}
+"""Endings of such a table as text -> what stands between its values."""
 SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", "::": "double colons", " ": "blanks"}
 # Ids are read as text ("007" stays itself), and only an empty field counts as missing.
 FORMAT: dict[str, Any] = {
@@ -98,24 +102,59 @@ def _with_split(frame: pd.DataFrame, file: Path, code: int) -> pd.DataFrame:
     return frame.assign(split=code)
 
 
+def read_text(file: Path) -> tuple[pd.DataFrame, Where]:
+    """The interactions in a ``.csv`` or ``.tsv`` file with our column names, all of them text; and their place.
+
+    Raises:
+        DataError: it cannot be read, or has no user or no item.
+    """
+    mark = TEXT[file.suffix.lower()]
+    frame = _table(file, {"sep": mark, "quoting": csv.QUOTE_MINIMAL if mark == "," else csv.QUOTE_NONE})
+    return renamed(frame, RATINGS, file), Where(file, first=2, unit="line")
+
+
 def _read(file: Path) -> pd.DataFrame:
-    """One file; headers such as ``user_id:token`` are understood."""
+    """One ``.inter`` file; headers such as ``user_id:token`` are understood."""
+    frame = _table(file, {})
+    _refuse_other_separators(frame, file)
+    return renamed(frame, COLUMNS, file)
+
+
+def _table(file: Path, form: Mapping[str, Any]) -> pd.DataFrame:
+    """Text with a header, every cell as text; ``form``: where it differs from :data:`FORMAT`."""
+    words = "comma-separated" if form.get("sep") == "," else "tab-separated"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # lines longer than the header
-            frame: pd.DataFrame = pd.read_csv(file, **FORMAT)
+            frame: pd.DataFrame = pd.read_csv(file, **{**FORMAT, **form})
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
         line = re.search(r"in line (\d+)", str(error))
         place = f"{file}, line {line[1]}" if line else f"{file}"
-        raise DataError(f"{place}: cannot be read as tab-separated text with a header. Correct the file.") from error
-    names = {column: COLUMNS.get(str(column).partition(":")[0].strip().lower()) for column in frame.columns}
-    _refuse_other_separators(frame, file)
-    known = [column for column, name in names.items() if name]
-    if len({names[column] for column in known}) < len(known):
-        raise DataError(f"{file}: two columns of the header mean the same. Keep one of them.")
-    frame = frame[known].rename(columns=names)
-    require_columns(list(frame.columns), ["user_id", "item_id"], file)
+        raise DataError(f"{place}: cannot be read as {words} text with a header. Correct the file.") from error
     return frame
+
+
+def called(column: object, names: Mapping[str, str] = COLUMNS) -> str | None:
+    """What a column of that heading is called here (``userID`` and ``user_id:token`` are ``user_id``); None: unread."""
+    return names.get(str(column).partition(":")[0].strip().lower())
+
+
+def renamed(frame: pd.DataFrame, names: Mapping[str, str], file: Path | str) -> pd.DataFrame:
+    """The columns that are read, under our names.
+
+    Args:
+        frame: a table.
+        names: heading in small letters -> our name.
+        file: its file, for messages.
+
+    Raises:
+        DataError: two headings mean the same, or there is no user or no item.
+    """
+    known = {column: name for column in frame.columns if (name := called(column, names))}
+    if sum(column in known for column in frame.columns) > len(set(known.values())):
+        raise DataError(f"{file}: two columns of the header mean the same. Keep one of them.")
+    require_columns(list(known.values()), ["user_id", "item_id"], file)
+    return frame[list(known)].rename(columns=known)
 
 
 def _refuse_other_separators(frame: pd.DataFrame, file: Path) -> None:

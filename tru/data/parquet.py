@@ -59,6 +59,20 @@ def read_table(path: Path, required: Sequence[str] = (), optional: Sequence[str]
     return frame, Where(path, parts=tuple((file, part.num_rows) for file, part in filled.items()))
 
 
+def column_names(path: Path) -> list[str]:
+    """The columns of a Parquet file, or of the first part of a folder of them.
+
+    Raises:
+        DataError: no such file, or not Parquet.
+    """
+    file = _parts(path)[0] if path.is_dir() else path
+    try:
+        with pq.ParquetFile(file, arrow_extensions_enabled=True) as opened:
+            return [*opened.schema_arrow.names, *_counted(opened.schema_arrow)]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(file) from error
+
+
 def _parts(folder: Path) -> list[Path]:
     """The files that together are one table.
 

@@ -10,6 +10,12 @@ FEW_TRAIN_ROWS = 100
 """Canaries are at most one train row in twenty, and so are the rows that unlearning practises on; with fewer train rows
 than this there may well be none of either."""
 
+FEATURELESS = (
+    "There are no features, and mgcn and miggt cannot be trained without. Set model.name to lightgcn, which learns "
+    "from ids alone."
+)
+"""Said at import; a training refuses by itself what it cannot do."""
+
 
 def shortcomings(ds: Dataset) -> list[str]:
     """One sentence each; empty if there is enough of everything. No identifier in them."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from tru import keyed
 from tru.errors import DataError
+from tru.evaluation import display
 from tru.evaluation.audits import Stage, listed_strangers
 from tru.evaluation.evidence import (
     BINS,
@@ -37,9 +38,11 @@ SAMPLE = 4096
 """Users whose lists are compared between two models; ranking for everybody took a third of a night on amazon-sports."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What was observed; ids of test users are in it, so it stays in the batch's folder.
+
+    Printed, or shown in a notebook, it is a table of the models and the gate's word by the default margins.
 
     Attributes:
         original: of the model that had seen everything.
@@ -67,8 +70,28 @@ class Comparison:
     reference: Reference | None = None
     canaries: list[float] = field(default_factory=list)
 
-    def verdict(self, params: GateParams, past: Sequence[Night] = ()) -> Verdict:
-        """The gate's word on the unlearned model, against the retrained ones."""
+    def __repr__(self) -> str:
+        """Short, and without the ids that are in it."""
+        return f"<Comparison of {', '.join(self.rows())} on {self.pairs} forgotten pairs>"
+
+    def __str__(self) -> str:
+        """The models side by side, what the gate looked at, and what it says."""
+        return display.as_text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        return display.as_html(*self._shown())
+
+    def _shown(self) -> tuple[list[list[display.Row]], str]:
+        table = display.measured(self.rows(), self.seconds)
+        if self.unlearned is None or not self.retrained:
+            return [table], "The gate was not asked: it needs an unlearned model and a retrained one."
+        verdict = self.verdict()
+        return [table, display.checked(verdict)], display.sentence(verdict, len(self.retrained))
+
+    def verdict(self, params: GateParams | None = None, past: Sequence[Night] = ()) -> Verdict:
+        """The gate's word on the unlearned model, against the retrained ones; by the default margins if none given."""
+        params = params or GateParams()
         return judge_fresh(self._candidate, self.retrained, self.groups, self.exact, params, past)
 
     def licensed_verdict(
@@ -186,7 +209,7 @@ def compare(
         DataError: ``own`` is asked for, and the model has no canaries.
     """
     found = groups(stage)
-    seconds = [model.facts["seconds"] for model in retrained]
+    seconds = [model.facts["seconds"] for model in retrained if model.facts.get("seconds") is not None]
     reference = own_reference(unlearned, stage, found) if own and unlearned else None
     return Comparison(
         original=observe(original, stage),
@@ -198,7 +221,7 @@ def compare(
         pairs=len(stage.forgotten),
         seconds={
             "train": original.facts.get("train_seconds"),
-            "unlearn": unlearned.facts["seconds"] if unlearned else None,
+            "unlearn": unlearned.facts.get("seconds") if unlearned else None,
             "retrain": float(np.median(seconds)) if seconds else None,
         },
         seeds=[model.recipe.seed for model in retrained],

@@ -191,7 +191,13 @@ def refuse_same(models: Mapping[str, TrainedModel]) -> None:
 
 
 def _same(one: TrainedModel, two: TrainedModel) -> bool:
-    mine, theirs = ({**m.arrays, "the patch": m.patch, **m.data.arrays()} for m in (one, two))
+    # Apart by prefix: both the parameters and the data have a "users" and an "items".
+    mine, theirs = (
+        {"patch": m.patch}
+        | {f"module/{name}": array for name, array in m.arrays.items()}
+        | {f"data/{name}": array for name, array in m.data.arrays().items()}
+        for m in (one, two)
+    )
     return mine.keys() == theirs.keys() and all(np.array_equal(mine[name], theirs[name]) for name in mine)
 
 

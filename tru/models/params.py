@@ -28,6 +28,26 @@ BACKBONES = PluginRegistry(
 _OWN_DEFAULTS: dict[str, dict[str, Any]] = {"miggt": {"regularisation": 1e-2}}
 """Settings of :class:`ModelParams` for which a backbone has defaults of its own."""
 
+MULTIMODAL = ("mgcn", "miggt")
+"""Those that read features: without any they would train layers on nothing."""
+
+
+def refuse_without_features(name: str, modalities: Collection[str]) -> None:
+    """Refuse to train a backbone on data that has nothing of what it reads.
+
+    Args:
+        name: of the backbone.
+        modalities: which the data has.
+
+    Raises:
+        ModelError: it needs features and there are none.
+    """
+    if name in MULTIMODAL and not modalities:
+        raise ModelError(
+            f"{name} reads features of items and the data has none: train lightgcn (model.name: lightgcn), or import "
+            "the data with features."
+        )
+
 
 class BackboneParams(Params):
     """What block ``model`` of ``params.yaml`` says of every backbone.

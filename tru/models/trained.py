@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -92,6 +93,10 @@ class TrainedModel:
     def with_facts(self, **facts: Any) -> TrainedModel:  # noqa: ANN401 - whatever JSON can hold
         """The same model with more facts."""
         return replace(self, facts={**self.facts, **facts})
+
+    def finished(self) -> TrainedModel:
+        """The model, which has just been made, with the fact when that was."""
+        return self.with_facts(ended=datetime.now(UTC).isoformat(timespec="milliseconds"))
 
     def save(self, folder: Path) -> None:
         """Write the model directory, ready to serve."""

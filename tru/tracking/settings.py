@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tru.release.names import Span
@@ -53,7 +53,7 @@ def _unlearning(settings: Settings) -> dict[str, Any]:
 
 def finished(model: TrainedModel) -> TrainedModel:
     """The model, which has just been made, with the fact when that was."""
-    return model.with_facts(ended=datetime.now(UTC).isoformat(timespec="milliseconds"))
+    return model.finished()
 
 
 def span_of(model: TrainedModel, *, training: bool = False) -> Span | None:

@@ -5,6 +5,7 @@ The formulas are in docs/method.md, *Strength*.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 from tru.unlearning.change import Change
 from tru.unlearning.deletion import Deletion
-from tru.unlearning.params import Strength, UnlearnParams
+from tru.unlearning.params import Strength, UnlearnerParams, UnlearnParams
 
 USUAL, LEAST, MOST = 1.5, 0.25, 4.0
 """Where calibration starts for gamma, and the range it searches."""
@@ -51,6 +52,20 @@ def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
     practice = _Practice(params, model, inputs, model.embed(inputs))
     found = _by_canaries(practice)
     return found.model_copy(update={"gone": _by_fresh_rows(practice, found)})
+
+
+def calibrated(model: TrainedModel, params: UnlearnerParams) -> TrainedModel:
+    """The freshly trained model with its calibrated strength, where the strength is to be calibrated.
+
+    Data with too few pairs to practise on gives a model without one: it serves, and its nights retrain.
+    """
+    ended = model.facts.get("ended") or model.finished().facts["ended"]
+    model = model.with_facts(train_seconds=model.facts["seconds"], trained=ended, method="train")
+    if not isinstance(params, UnlearnParams) or params.strength != "canary":
+        return model
+    with suppress(UnlearningError):
+        model = model.with_facts(gamma=calibrate(model, params).model_dump(mode="json"))
+    return model
 
 
 @dataclass(frozen=True)

@@ -40,3 +40,29 @@ class Retrain(Unlearner):
         title = f"retrain, seed {model.recipe.seed if self.seed is None else self.seed}"
         found = refit(retained, model, self.train, seed=self.seed, checkpoint=self.checkpoint, title=title)
         return found.with_facts(method="retrain")
+
+
+def retrained(
+    original: TrainedModel, retained: Prepared, train: TrainParams, count: int, folder: Path | None = None
+) -> list[TrainedModel]:
+    """``count`` models trained on the retained data: the original's own dice first, then other seeds.
+
+    Args:
+        original: whose recipe is repeated.
+        retained: what to train on.
+        train: the training loop.
+        count: how many.
+        folder: where to keep them. Finished ones found there are kept, so that a crash costs at most one epoch.
+    """
+    models = []
+    for k in range(count):
+        seed = original.recipe.seed + k
+        if folder is None:
+            models.append(Retrain(train, seed=seed).unlearn(original, retained).finished())
+            continue
+        place, checkpoint = folder / f"seed-{k}", folder.parent / f"{folder.name}-{k}.npz"
+        if not (place / "model.json").exists():
+            Retrain(train, seed=seed, checkpoint=checkpoint).unlearn(original, retained).finished().save(place)
+            checkpoint.unlink(missing_ok=True)
+        models.append(TrainedModel.load(place))
+    return models
