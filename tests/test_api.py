@@ -43,6 +43,7 @@ NAMES = [
     "prepare",
     "retrain",
     "unlearners",
+    "wrap",
 ]
 OPERATIONS = ("prefect", "mlflow", "dvc", "great_expectations", "sqlalchemy")
 

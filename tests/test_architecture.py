@@ -43,7 +43,7 @@ TOOLS = {
 }
 # What may be used anywhere inside these, and nowhere else.
 ROOMS = {
-    "torch": {"tru.models.", "tru.training", "tru.evaluation.", "tru.unlearning.", "tru.testing."},
+    "torch": {"tru.elsewhere", "tru.models.", "tru.training", "tru.evaluation.", "tru.unlearning.", "tru.testing."},
     "pandas": {"tru.api", "tru.data.", "tru.release.serving_input", "tru.release.serving_model"},
     "pyarrow": {"tru.data.", "tru.erasure."},
 }

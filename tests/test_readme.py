@@ -122,9 +122,10 @@ def write_ratings(folder):
     rows.assign(user_id=rows["user_id"].map(numbers))[["user_id", "item_id"]].to_parquet(folder / "ratings.parquet")
 
 
-def test_the_first_program_of_the_readme_runs_as_written(tmp_path):
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_program_of_the_page_runs_as_written(tmp_path, page):
     write_ratings(tmp_path)
-    program, *_ = programs(ROOT / "README.md")
+    (program,) = programs(ROOT / page)
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,

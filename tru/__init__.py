@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tru.data.forget import ForgetSet
     from tru.data.interactions import Dataset
     from tru.data.prepare import Prepared
+    from tru.elsewhere import wrap
     from tru.errors import DataError, ModelError, TruError, UnlearningError
     from tru.evaluation.params import GateParams
     from tru.evaluation.report import Comparison
@@ -59,6 +60,7 @@ _PLACES = {
     "prepare": "tru.api",
     "retrain": "tru.api",
     "unlearners": "tru.api",
+    "wrap": "tru.elsewhere",
 }
 """Name -> the module that defines it."""
 
@@ -84,6 +86,7 @@ __all__ = [
     "prepare",
     "retrain",
     "unlearners",
+    "wrap",
 ]
 
 

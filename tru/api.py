@@ -6,38 +6,33 @@ Nothing here needs a workspace or a server, and nothing is written but by :meth:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from tru import training
+from tru.arguments import batch_of, canary_rate, checked, params_of, refuse_unknown
 from tru.data import importers
 from tru.data import prepare as numbering
-from tru.data.forget import ForgetSet, Pair, cut
-from tru.data.interactions import TRAIN, Dataset
+from tru.data.forget import Pair, cut
+from tru.data.interactions import Dataset
 from tru.data.prepare import Prepared
-from tru.errors import DataError, EvaluationError, ModelError, TruError, UnlearningError
+from tru.elsewhere import Trainer, trained_by
+from tru.errors import DataError, EvaluationError, ModelError, UnlearningError
 from tru.evaluation import report
 from tru.evaluation.audits import Stage
 from tru.evaluation.report import Comparison
 from tru.evaluation.suite import refuse_same
 from tru.fitted import TRAIN as TRAIN_FACT
 from tru.fitted import Model
-from tru.models.params import BACKBONES, ModelParams, TrainParams
+from tru.models.params import BACKBONES, TrainParams, model_params_class
 from tru.models.trained import TrainedModel
-from tru.params import Params
 from tru.unlearning.base import make
 from tru.unlearning.calibration import calibrate, calibrated
 from tru.unlearning.params import UNLEARNERS, UnlearnParams
 from tru.unlearning.retrain import retrained
-
-P = TypeVar("P", bound=Params)
-NAMED = 3
-"""So many unknown ids are named in an error."""
 
 
 def backbones() -> tuple[str, ...]:
@@ -78,14 +73,14 @@ def load(
 
 
 def prepare(data: Dataset, *, canaries: int = 0) -> Prepared:
-    """The data by position, for who trains a model of their own: see :func:`wrap`.
+    """The data by position, for who trains a model of their own: see :func:`tru.wrap`.
 
     Args:
         data: the data set.
         canaries: about so many train pairs are withheld, at most one in twenty; ``Prepared.edges`` are the others.
             With them :func:`forget` can find its strength by itself.
     """
-    return numbering.prepare(_checked(data), _rate(data, canaries))
+    return numbering.prepare(checked(data), canary_rate(data, canaries))
 
 
 def fit(data: Dataset, backbone: str = "lightgcn", *, seed: int = 0, **settings: Any) -> Model:  # noqa: ANN401
@@ -103,10 +98,10 @@ def fit(data: Dataset, backbone: str = "lightgcn", *, seed: int = 0, **settings:
         DataError: there is nothing to train on.
     """
     known = TrainParams.model_fields
-    train = _params(TrainParams, {"seed": seed, **{k: v for k, v in settings.items() if k in known}}, ModelError)
+    train = params_of(TrainParams, {"seed": seed, **{k: v for k, v in settings.items() if k in known}}, ModelError)
     own = {k: v for k, v in settings.items() if k not in known}
-    model = _params(ModelParams, {"name": backbone, **own}, ModelError, also=known)
-    found = training.fit(_checked(data), model, train).with_facts(**{TRAIN_FACT: train.model_dump(mode="json")})
+    model = params_of(model_params_class(backbone), {"name": backbone, **own}, ModelError, also=known)
+    found = training.fit(checked(data), model, train).with_facts(**{TRAIN_FACT: train.model_dump(mode="json")})
     return Model(calibrated(found, UnlearnParams()), data)
 
 
@@ -138,16 +133,16 @@ def forget(
         DataError: nothing is named, something is named that the data does not hold, or nothing would be left.
         UnlearningError: the method cannot do it; retraining can.
     """
-    batch = _batch(users, items, interactions, modalities)
-    _refuse_unknown(batch.unknown(model.data), batch.size)
-    params = _params(UnlearnParams, {"method": method, **settings}, UnlearningError)
+    batch = batch_of(users, items, interactions, modalities)
+    refuse_unknown(batch.unknown(model.data), batch.size)
+    params = params_of(UnlearnParams, {"method": method, **settings}, UnlearningError)
     left = cut(model.data, batch)
     retained = numbering.prepare(left, model.trained.recipe.canary_rate)
     found = make(params, model.train_params).unlearn(_with_strength(model.trained, params), retained)
     return Model(_noting(found, model), left)
 
 
-def retrain(model: Model, data: Dataset, *, seeds: int = 2) -> list[Model]:
+def retrain(model: Model, data: Dataset, *, seeds: int = 2, trainer: Trainer | None = None) -> list[Model]:
     """Train from scratch on other data by the recipe of a model: what forgetting is measured against.
 
     Args:
@@ -155,14 +150,19 @@ def retrain(model: Model, data: Dataset, *, seeds: int = 2) -> list[Model]:
         data: what to train on, such as ``forgot.data``.
         seeds: how many models. The first has the random choices of ``model``, the others choices of their own; the gate
             needs two to know how much retraining alone changes.
+        trainer: for a model from :func:`tru.wrap`, the training that made it: ``(pairs, seed) -> (module, initial)``.
+            It learns from ``pairs.edges``; its rows are in the order of ``pairs``.
 
     Raises:
         DataError: there is nothing to train on.
-        ModelError: ``seeds`` is not positive.
+        ModelError: ``seeds`` is not positive, or a model that was trained elsewhere comes without its ``trainer``.
     """
     if seeds < 1:
         raise ModelError(f"seeds is {seeds}: nothing would be trained. Give 1 or more.")
-    retained = numbering.prepare(_checked(data), model.trained.recipe.canary_rate)
+    retained = numbering.prepare(checked(data), model.trained.recipe.canary_rate)
+    if trainer is not None:
+        first = model.trained.recipe.seed
+        return [Model(trained_by(trainer, model, retained, first + k), data) for k in range(seeds)]
     return [
         Model(_noting(found, model), data) for found in retrained(model.trained, retained, model.train_params, seeds)
     ]
@@ -194,7 +194,7 @@ def compare(model: Model, forgot: Model, retrained: Model | Sequence[Model]) -> 
             )
         named[f"retrained model {number}"] = other.trained
     refuse_same(named)
-    stage = Stage.of(model.trained.data, forgot.trained.data)
+    stage = Stage.of(model.trained.data, forgot.trained.data, model.trained.initial)
     return report.compare(stage, model.trained, forgot.trained, [other.trained for other in others])
 
 
@@ -209,73 +209,6 @@ def open_model(folder: str | Path, data: Dataset | None = None) -> Model:
         ModelError: it is missing or damaged, or the data is not its own.
     """
     return Model.open(folder, data)
-
-
-def _checked(data: Dataset) -> Dataset:
-    """``data``, if it is a data set."""
-    if not isinstance(data, Dataset):
-        raise DataError(f"data is of the type {type(data).__name__}, not a tru.Dataset. Make it one: tru.load(data).")
-    return data
-
-
-def _rate(data: Dataset, canaries: int) -> float:
-    """The share of the train pairs to withhold."""
-    train = int((data.interactions["split"] == TRAIN).sum())
-    return min(0.05, canaries / max(train, 1))
-
-
-def _params(kind: type[P], given: Mapping[str, Any], error: type[TruError], also: Iterable[str] = ()) -> P:
-    """Settings of a kind, with an error of ours for what is wrong; ``also``: other names that could be meant."""
-    try:
-        return kind(**given)
-    except ValidationError as caught:
-        raise error(" ".join(_fault(detail, [*kind.model_fields, *also]) for detail in caught.errors())) from None
-
-
-def _fault(detail: Mapping[str, Any], known: Sequence[str]) -> str:
-    name = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        like = get_close_matches(name, known, n=1)
-        return (
-            f"there is no setting {name} ({f'did you mean {like[0]}?' if like else 'there are ' + ', '.join(known)})."
-        )
-    return f"{name}: {detail['msg'].removeprefix('Value error, ')}."
-
-
-def _batch(
-    users: Iterable[str], items: Iterable[str], interactions: Iterable[Pair], modalities: Iterable[Pair]
-) -> ForgetSet:
-    """What is to be forgotten, as text; a single id may stand without a list around it."""
-    batch = ForgetSet(_names(users), _names(items), _pairs(interactions), _pairs(modalities))
-    if batch.is_empty:
-        raise DataError("nothing to forget is named. Give users=, items=, interactions= or modalities=.")
-    return batch
-
-
-def _names(ids: Iterable[str]) -> frozenset[str]:
-    return frozenset([ids] if isinstance(ids, str) else map(str, ids))
-
-
-def _pairs(pairs: Iterable[Pair]) -> frozenset[Pair]:
-    try:
-        return frozenset((str(first), str(second)) for first, second in pairs)
-    except (TypeError, ValueError):
-        raise DataError(
-            "interactions and modalities are pairs, such as [('u17', 'i4')]. Give a list of pairs."
-        ) from None
-
-
-def _refuse_unknown(unknown: ForgetSet, size: int) -> None:
-    """Refuse what the data does not hold. Whoever typed the ids sees a few of them again; nothing is logged."""
-    if unknown.is_empty:
-        return
-    pairs = (" ".join(pair) for pair in [*sorted(unknown.pairs), *sorted(unknown.modalities)])
-    names = [*sorted(unknown.users), *sorted(unknown.items), *pairs]
-    said = ", ".join(repr(name) for name in names[:NAMED]) + (", …" if len(names) > NAMED else "")
-    raise DataError(
-        f"not in the data: {said} ({unknown.size} of the {size} to forget). "
-        "Nothing was forgotten. Check the ids, which are text here."
-    )
 
 
 def _with_strength(model: TrainedModel, params: UnlearnParams) -> TrainedModel:

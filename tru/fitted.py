@@ -16,6 +16,7 @@ from tru.evaluation.metrics import rank_metrics, top_items
 from tru.models.base import Embedding
 from tru.models.params import TrainParams
 from tru.models.trained import TrainedModel
+from tru.models.wrapping import UNKNOWN_START
 
 DATA = "data"
 """Folder within a saved model that holds its data."""
@@ -49,6 +50,12 @@ class Model:
     def train_params(self) -> TrainParams:
         """The settings that it was trained with; the defaults where nobody noted them."""
         return TrainParams(**self.trained.facts.get(TRAIN, {}))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What forgetting does less well with this model, a sentence each; empty for one that :func:`tru.fit` made."""
+        is_known = self.trained.recipe.keyed or self.trained.initial is not None
+        return () if is_known else (UNKNOWN_START,)
 
     @cached_property
     def _vectors(self) -> Embedding:

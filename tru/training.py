@@ -94,7 +94,15 @@ def refit(
         seed: another seed gives an independent model with the same recipe.
         checkpoint: file to write after every epoch and to resume from.
         title: what the progress bar says.
+
+    Raises:
+        ModelError: ``like`` was trained elsewhere, so that there is no recipe to repeat.
     """
+    if not like.recipe.keyed:
+        raise ModelError(
+            "the model was trained elsewhere, so there is no recipe to repeat. Give the training: "
+            "tru.retrain(model, data, trainer=…)."
+        )
     recipe = like.recipe if seed is None else Recipe(**{**asdict(like.recipe), "seed": seed})
     gone = set(like.data.modalities) - set(data.modalities)  # revoked for every item: there is no such branch any more
     params = like.params.without_modalities(gone)

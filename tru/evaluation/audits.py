@@ -19,7 +19,7 @@ from torch import Tensor
 from tru import keyed
 from tru.data.prepare import Prepared, pair_keys
 from tru.evaluation.metrics import per_user_metrics, rank_metrics, top_items
-from tru.models.base import Backbone
+from tru.models.base import Backbone, Rows
 from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 
@@ -36,19 +36,21 @@ class Stage:
         after: the data without.
         forgotten: (f, 2) positions in ``before`` of the forgotten train pairs.
         canary: (c, 2) positions in ``before`` of the withheld pairs that stay.
+        initial: where the rows of everybody in ``before`` started, where that cannot be derived again from the ids.
     """
 
     before: Prepared
     after: Prepared
     forgotten: np.ndarray
     canary: np.ndarray
+    initial: Rows | None = None
 
     @classmethod
-    def of(cls, before: Prepared, after: Prepared) -> Stage:
+    def of(cls, before: Prepared, after: Prepared, initial: Rows | None = None) -> Stage:
         """Compare the two by id."""
         key = pair_keys(before.users, before.items, before.train)
         gone = ~np.isin(key, pair_keys(after.users, after.items, after.train))
-        return cls(before, after, before.train[gone & ~before.canary], before.train[~gone & before.canary])
+        return cls(before, after, before.train[gone & ~before.canary], before.train[~gone & before.canary], initial)
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,15 @@ def haunted(model: TrainedModel, stage: Stage, rows: str = "") -> Haunted:
     before, own = stage.before, model.data
     lost_users, lost_items = ~np.isin(before.users, own.users), ~np.isin(before.items, own.items)
     width = model.params.width
-    users = np.concatenate(
-        [model.arrays["users"], model.recipe.user_rows(before.users[lost_users], width, f"{rows}user")]
-    )
-    items = np.concatenate(
-        [model.arrays["items"], model.recipe.item_rows(before.items[lost_items], width, f"{rows}item")]
-    )
+    if stage.initial is not None and not rows:
+        phantoms = Rows(stage.initial.users[lost_users], stage.initial.items[lost_items])
+    else:
+        phantoms = Rows(
+            model.recipe.user_rows(before.users[lost_users], width, f"{rows}user"),
+            model.recipe.item_rows(before.items[lost_items], width, f"{rows}item"),
+        )
+    users = np.concatenate([model.arrays["users"], phantoms.users])
+    items = np.concatenate([model.arrays["items"], phantoms.items])
     extended = _with_phantoms(own, before, lost_users, lost_items)
     patch = torch.from_numpy(np.concatenate([model.patch, np.zeros((lost_users.sum(), width), np.float32)]))
     where = _order(extended.users, before.users), _order(extended.items, before.items)

@@ -126,7 +126,8 @@ def builder(name: str) -> Builder:
     """The class of a backbone.
 
     Args:
-        name: one of :data:`tru.models.params.BACKBONES`, or a dotted path ``package.module:Name``.
+        name: one of :data:`tru.models.params.BACKBONES`, or a dotted path ``package.module:Name``: of a class, or of a
+            function that builds a model that was trained elsewhere.
 
     Raises:
         ModelError: there is none of that name, and the message lists those there are; or it cannot be loaded.

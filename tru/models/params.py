@@ -120,7 +120,8 @@ def model_params_class(name: object) -> type[BackboneParams]:
     Raises:
         ModelError: it is one of another package, which cannot be loaded.
     """
-    return BACKBONES.params_class(name, ModelParams, BackboneParams)
+    # A builder of a model that was trained elsewhere has no class of its own; it may use whatever the built-in ones have.
+    return BACKBONES.params_class(name, ModelParams, ModelParams)
 
 
 def model_params(given: Mapping[str, Any]) -> BackboneParams:

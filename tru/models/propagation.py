@@ -41,6 +41,11 @@ class SparseProduct:
         back = Compressed(start_back, neighbour_back, values if places is None else values[places])
         return Compressed(start, neighbour, values), back
 
+    @property
+    def edge_index(self) -> Tensor:
+        """(2, e) int64 rows and columns of the entries, for layers that multiply by themselves, such as PyG's."""
+        return torch.from_numpy(np.stack(self._entries[:2]).astype(np.int64))
+
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, d) = matrix @ x, for x of shape (columns, d)."""
         if not len(self._entries[0]):

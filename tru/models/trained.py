@@ -33,6 +33,8 @@ class Recipe:
         user_bound: initial user rows are uniform in [-bound, bound).
         item_bound: the same for item rows.
         canary_rate: share of train pairs withheld.
+        keyed: whether initial rows are hashes of ids, so that they can be derived again, and a training be repeated;
+            False for a model that was trained elsewhere. The bounds are then those of fresh rows.
     """
 
     seed: int
@@ -42,6 +44,7 @@ class Recipe:
     user_bound: float
     item_bound: float
     canary_rate: float
+    keyed: bool = True
 
     def user_rows(self, users: np.ndarray, width: int, salt: str = "user") -> np.ndarray:
         """Initial rows (n, width) of the given user ids or keys; another salt gives rows that no training ever used."""
@@ -63,6 +66,7 @@ class TrainedModel:
         data: the prepared data whose graph it propagates over.
         patch: (n_users, d) added to the users' final vectors when serving, zero for most (the fusion gate's output).
         facts: numbers about it: seconds, gamma, history; no identifier.
+        initial: where its rows started, of a model that was trained elsewhere, if somebody knows; see :meth:`started`.
     """
 
     params: BackboneParams
@@ -71,6 +75,20 @@ class TrainedModel:
     data: Prepared
     patch: np.ndarray
     facts: dict[str, Any] = field(default_factory=dict)
+    initial: Rows | None = None
+
+    def started(self, users: keyed.Keys | None = None, items: keyed.Keys | None = None) -> Rows | None:
+        """Where the rows of all users and items started: stored, or derived again from the ids; None: nobody knows.
+
+        Args:
+            users: (n_users,) their keys, where they are at hand.
+            items: (n_items,) the same of items.
+        """
+        if self.initial is not None or not self.recipe.keyed:
+            return self.initial
+        who, what = (self.data.users if users is None else users), (self.data.items if items is None else items)
+        width = self.params.width
+        return Rows(self.recipe.user_rows(who, width), self.recipe.item_rows(what, width))
 
     def module(self, users: np.ndarray | None = None, items: np.ndarray | None = None) -> Backbone:
         """The backbone with its parameters; optionally with other user and item tables in place of its own."""
@@ -105,6 +123,8 @@ class TrainedModel:
         used = np.flatnonzero(np.abs(self.patch).sum(axis=1))
         arrays: dict[str, Any] = {f"module/{k}": v for k, v in self.arrays.items()}
         arrays |= {"patch/rows": used, "patch/values": self.patch[used]}
+        if self.initial is not None:
+            arrays |= {"initial/users": self.initial.users, "initial/items": self.initial.items}
         serving: dict[str, Any] = self._serving()
         np.savez(folder / "arrays.npz", **arrays)
         np.savez(folder / "serving.npz", **serving)
@@ -141,6 +161,7 @@ class TrainedModel:
             params = model_params(words["params"])
             patch = np.zeros((len(data.users), params.width), dtype=np.float32)
             patch[arrays.pop("patch/rows")] = arrays.pop("patch/values")
+            rows = [arrays.pop(f"initial/{side}", None) for side in ("users", "items")]
             return cls(
                 params=params,
                 recipe=Recipe(**words["recipe"]),
@@ -148,6 +169,7 @@ class TrainedModel:
                 data=data,
                 patch=patch,
                 facts=words["facts"],
+                initial=None if rows[0] is None or rows[1] is None else Rows(rows[0], rows[1]),
             )
         except (OSError, EOFError, BadZipFile, ValueError, TypeError, LookupError, DataError) as error:
             raise ModelError(

@@ -51,6 +51,8 @@ def calibrate(model: TrainedModel, params: UnlearnParams) -> Strength:
     inputs = Inputs.of(model.data)
     practice = _Practice(params, model, inputs, model.embed(inputs))
     found = _by_canaries(practice)
+    if model.started() is None:  # nobody can derive an initial row again, and so none can tell anything
+        return found
     return found.model_copy(update={"gone": _by_fresh_rows(practice, found)})
 
 
@@ -160,18 +162,21 @@ def _gone_gaps(practice: _Practice, known: Strength, who: np.ndarray) -> np.ndar
     pairs, names = stage.forgotten, model.data.users[who]
     found = [reverse.apply(known.model_copy(update={"gone": (gamma,)})) for gamma in PROBED]
 
-    def shares(found: TrainedModel, salt: str) -> np.ndarray:
-        """(n_users,) mean win share of each user's pairs, scored from the rows of that salt; NaN without any."""
+    def shares(found: TrainedModel, rows: np.ndarray) -> np.ndarray:
+        """(n_users,) mean win share of each user's pairs, scored from those rows; NaN without any."""
         users = found.arrays["users"].copy()
-        users[who] = model.recipe.user_rows(names, users.shape[1], salt)
+        users[who] = rows
         scores = _scores(replace(found, arrays={**found.arrays, "users": users}), reverse, stage)
         wins = win_shares(scores, stage, pairs, stage.after.popularity)
         usable = np.isfinite(wins)
         count, total = (np.bincount(pairs[usable, 0], x, minlength=len(who)) for x in (None, wins[usable]))
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    fresh = np.stack([shares(found[-1], f"fresh {k} user") for k in range(DRAWS)])
-    told = [shares(each, "user") - fresh.mean(0) for each in found]
+    began, width = model.started(), model.params.width
+    assert began is not None
+    draws = [model.recipe.user_rows(names, width, f"fresh {k} user") for k in range(DRAWS)]
+    fresh = np.stack([shares(found[-1], rows) for rows in draws])
+    told = [shares(each, began.users[who]) - fresh.mean(0) for each in found]
     classes = doubling(np.bincount(model.data.edges[:, 0], minlength=len(who)))
     asked = np.isfinite(told[0])
     sums = [*told, fresh.var(0, ddof=1), np.ones(len(who))]

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from tru.data.prepare import Prepared
+from tru.models.base import Rows
 from tru.models.params import TrainParams
 from tru.models.trained import TrainedModel
 from tru.unlearning.base import Unlearner
@@ -64,7 +65,13 @@ def structural(model: TrainedModel, retained: Prepared, change: Change, neutral_
         users, items = change.emptied_users, change.emptied_items
         tables["users"][users] = recipe.user_rows(retained.users[users], width, "neutral user")
         tables["items"][items] = recipe.item_rows(retained.items[items], width, "neutral item")
-    return replace(model, arrays={**model.arrays, **tables}, data=retained, patch=patch)
+    initial = model.initial
+    if initial is not None:
+        initial = Rows(initial.users[change.users], initial.items[change.items])
+        # Who lost every edge starts anew from the fresh row; where the old one started is nobody's business any more.
+        initial.users[change.emptied_users] = tables["users"][change.emptied_users]
+        initial.items[change.emptied_items] = tables["items"][change.emptied_items]
+    return replace(model, arrays={**model.arrays, **tables}, data=retained, patch=patch, initial=initial)
 
 
 def signed(found: TrainedModel, method: str, change: Change, start: float, **facts: Any) -> TrainedModel:  # noqa: ANN401

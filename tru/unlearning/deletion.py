@@ -68,19 +68,21 @@ class Deletion:
             self._attribute()
 
     @cached_property
-    def start(self) -> Tensor:
-        """Initial rows of the users before the deletion."""
-        return torch.from_numpy(self.model.recipe.user_rows(self.before.crowds[0].keys, self.model.params.width))
+    def start(self) -> dict[str, Tensor] | None:
+        """Initial rows of the ``users`` and ``items`` before the deletion; None where nobody knows them."""
+        found = self.model.started(*(crowd.keys for crowd in self.before.crowds))
+        return None if found is None else {side: torch.from_numpy(getattr(found, side)) for side in ("users", "items")}
 
     def _attribute(self) -> None:
         """What forgotten neighbours put into each touched row, at strength one, on positions of the retained data."""
         data, change = self.model.data, self.change
         n = len(data.items)
-        keys, width = self.before.crowds[1].keys, self.model.params.width
-        began = {"users": self.start, "items": torch.from_numpy(self.model.recipe.item_rows(keys, width))}
-        displaced = {side: torch.from_numpy(self.model.arrays[side]) - rows for side, rows in began.items()}
+        displaced = {side: torch.from_numpy(self.model.arrays[side]) for side in ("users", "items")}
+        if self.start is not None:  # else the whole row counts as learned
+            displaced = {side: rows - self.start[side] for side, rows in displaced.items()}
         module = self.model.module()
         names = module.item_bases() if self.params.branches else ("final",)
+        names = tuple(name for name in names if name != "start" or self.start is not None)
         bases = [Basis.of(self._basis(name)) for name in names]
         left = np.zeros(len(data.users), dtype=bool)
         left[change.users] = ~change.emptied_users
@@ -122,14 +124,18 @@ class Deletion:
         at, user = torch.from_numpy(items[told]), torch.from_numpy(change.forgotten[told, 0])
         row = torch.zeros(len(self.items), dtype=torch.int64)
         row[self.touched] = torch.arange(len(self.touched))
-        first, last = (unit(x[user]) for x in (self.start, self.ghosts.users))
         share, count = self.item_shares[1:].sum(0)[row[at]], torch.from_numpy(edges)[user]
         told_last = (count - 1) / (count + OWN - 1)
-        wish = torch.cat([-(first * share).sum(1), -(last * share).sum(1) * told_last])
+        asked = [(unit(self.ghosts.users[user]), told_last)]
+        if self.start is not None:
+            asked.insert(0, (unit(self.start["users"][user]), torch.ones(len(user))))
+        probes = torch.cat([probe for probe, _ in asked])
+        wish = torch.cat([-(probe * share).sum(1) * told for probe, told in asked])
         classes = torch.from_numpy(doubling(edges))[user]
         kinds = classes[:, None] == torch.arange(1, len(self.item_shares))
-        probes, wishes = torch.cat([first, last]), wish[:, None] * kinds.repeat(2, 1)
-        rows, found = self._rewritten(probes, at.repeat(2).numpy(), wishes)
+        rows, found = self._rewritten(
+            probes, at.repeat(len(asked)).numpy(), wish[:, None] * kinds.repeat(len(asked), 1)
+        )
         self.item_shares[1:] = 0.0
         self.item_shares[1:, row[rows]] = -found
 
@@ -185,8 +191,8 @@ class Deletion:
         finds that part; hence ``start`` (it takes the white-box AUC of deleted users on TikTok from .60 to .53,
         retrained .48-.51).
         """
-        if name == "start":
-            return self.start
+        if name == "start" and self.start is not None:
+            return self.start["users"]
         return self.ghosts.users if name == "final" else self.ghosts.branches[name][0]
 
     @torch.no_grad()
