@@ -126,6 +126,12 @@ def test_a_model_is_fitted_with_its_settings_and_its_strength(data, model):
     assert "120 users, 80 items" in repr(model) and not any(user in repr(model) for user in data.users)
 
 
+def test_what_is_printed_by_accident_names_nobody(model, data, gone):
+    shown = [repr(data), repr(model.trained.data), repr(tru.ForgetSet(users=frozenset(gone)))]
+    assert shown[0] == f"<Dataset data: 120 users, 80 items, {len(data.interactions)} interactions>"
+    assert not any(name in words for name in (*data.users, *data.items) for words in shown)
+
+
 def test_its_quality_is_that_of_the_test_rows(model):
     found = model.evaluate()
     assert list(found) == ["test/recall@10", "test/recall@20", "test/ndcg@10", "test/ndcg@20"]

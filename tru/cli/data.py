@@ -26,7 +26,9 @@ app = App(help="Import, generate and show the data set.", no_args_is_help=True)
 
 @app.command("import")
 def import_path(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder in our own, the Parquet or the MMRec form.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder in our own, the Parquet or the MMRec form, or one table.")
+    ],
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ForgetSet:
     """The subjects of a batch. It holds raw identifiers: keep it off logs and reports, destroy it with the batch.
 
@@ -37,6 +37,11 @@ class ForgetSet:
     items: frozenset[str] = frozenset()
     pairs: frozenset[Pair] = frozenset()
     modalities: frozenset[Pair] = frozenset()
+
+    def __repr__(self) -> str:
+        """Counts, and no identifier: it may end in a log or a traceback."""
+        sizes = (len(self.users), len(self.items), len(self.pairs), len(self.modalities))
+        return "<ForgetSet: {} users, {} items, {} pairs, {} modalities>".format(*sizes)
 
     @property
     def size(self) -> int:

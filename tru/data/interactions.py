@@ -36,7 +36,7 @@ NEIGHBOURS = ["item_id", "neighbour_id", "cosine"]
 META = ("name", "modalities", "split", "source")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A data set in memory. Treat every array and table as read-only.
 
@@ -65,6 +65,11 @@ class Dataset:
     notes: tuple[str, ...] = ()
     users_before: Mapping[str, str] = field(default_factory=dict)
     items_before: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Counts, and no identifier: it may end in a log or a traceback."""
+        rows, users = len(self.interactions), len(self.users)
+        return f"<Dataset {self.name}: {users} users, {len(self.items)} items, {rows} interactions>"
 
     @property
     def modalities(self) -> tuple[str, ...]:

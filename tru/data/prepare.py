@@ -19,7 +19,7 @@ NEIGHBOURS = 10
 """Neighbours per item in a kNN graph that we build ourselves (MGCN's value; an item's own row counts as one)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prepared:
     """A data set by position. Treat every array as read-only.
 
@@ -46,6 +46,10 @@ class Prepared:
     present: dict[str, np.ndarray]
     knn: dict[str, np.ndarray]
     similarity: dict[str, np.ndarray]
+
+    def __repr__(self) -> str:
+        """Counts, and no identifier: it may end in a log or a traceback."""
+        return f"<Prepared: {len(self.users)} users, {len(self.items)} items, {len(self.train)} train pairs>"
 
     @property
     def modalities(self) -> tuple[str, ...]:
