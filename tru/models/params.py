@@ -120,7 +120,7 @@ def model_params_class(name: object) -> type[BackboneParams]:
     Raises:
         ModelError: it is one of another package, which cannot be loaded.
     """
-    # A builder of a model that was trained elsewhere has no class of its own; it may use whatever the built-in ones have.
+    # What builds a model that was trained elsewhere may have no class of its own, and use what the built-in ones have.
     return BACKBONES.params_class(name, ModelParams, ModelParams)
 
 
