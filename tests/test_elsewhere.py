@@ -22,7 +22,6 @@ from tru.unlearning.params import UnlearnParams
 from tru.unlearning.tru import Tru
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/pyproject.toml"))
 CANARIES = 60
 
 
@@ -276,12 +275,12 @@ forgot.save({str(tmp_path / "forgot")!r})
 
 def test_a_model_of_a_package_that_is_not_there_says_so(model, tmp_path):
     lost = replace(model.trained, params=model.trained.params.model_copy(update={"name": "nowhere.to:be_found"}))
-    with pytest.raises(tru.ModelError, match=r"nowhere\.to:be_found cannot be imported .* Install the package"):
+    with pytest.raises(tru.ModelError, match=r"nowhere\.to:be_found.* cannot be loaded .* must be installed"):
         lost.module()
     model.save(tmp_path / "model")
     words = (tmp_path / "model" / "model.json").read_text()
     (tmp_path / "model" / "model.json").write_text(words.replace("test_elsewhere:Factors", "test_elsewhere:Vectors"))
-    with pytest.raises(tru.ModelError, match="cannot be imported"):
+    with pytest.raises(tru.ModelError, match="cannot be loaded"):
         tru.open_model(tmp_path / "model").evaluate()
 
 
@@ -310,7 +309,7 @@ def rebuilt_as(kind):
     [
         ("Tattler", {}, "would outlive their deletion"),
         ("Factors", rebuilt_as("Other"), "builds a module with other vectors"),
-        ("Factors", rebuilt_as("nothing"), "cannot be imported"),
+        ("Factors", rebuilt_as("nothing"), "cannot be loaded"),
         ("Factors", {"build": lambda *_: None}, "defined inside something else"),
         ("Idle", {}, "loss does not depend on spare"),
         ("Pair", {}, "of another width than its rows"),
@@ -342,18 +341,3 @@ def test_a_module_that_lacks_something_is_refused(data, made, change, says):
     change(module)
     with pytest.raises(tru.ModelError, match=says):
         tru.wrap(module, data, initial=made[1])
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
-def test_the_examples_pass_their_own_tests(example):
-    """Each is a package of its own; here it is found by its path rather than installed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(example)],
-        cwd=example,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(example)])},
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -11,7 +11,7 @@ import pytest
 from tests.patience import HANG
 from tru.errors import ModelError, UnlearningError, WorkspaceError
 from tru.models.base import Backbone, builder
-from tru.models.params import BACKBONES, BackboneParams, ModelParams, TrainParams, model_params
+from tru.models.params import BACKBONES, ModelParams, TrainParams, model_params
 from tru.plugins import Plugin, PluginRegistry
 from tru.settings import Settings, load_settings
 from tru.unlearning.base import Unlearner, make
@@ -195,13 +195,13 @@ def test_a_model_that_was_stored_with_the_settings_of_every_backbone_is_read():
     assert type(found) is ModelParams and found.model_dump() == stored
 
 
-def test_a_class_without_settings_of_its_own_has_the_plain_ones():
-    assert model_params({"name": "tests.test_plugins:Bare", "width": 8}) == BackboneParams(
-        name="tests.test_plugins:Bare", width=8
-    )
+def test_a_class_without_settings_of_its_own_has_those_of_the_built_in_backbones():
+    """As what builds a model that was trained elsewhere; a method has the plain ones."""
+    found = model_params({"name": "tests.test_plugins:Bare", "width": 8, "layers": 3})
+    assert found == ModelParams(name="tests.test_plugins:Bare", width=8, layers=3)
     assert unlearn_params({"method": "tests.test_plugins:Bare"}) == UnlearnerParams(method="tests.test_plugins:Bare")
-    with pytest.raises(ValueError, match="layers"):
-        model_params({"name": "tests.test_plugins:Bare", "layers": 2})
+    with pytest.raises(ValueError, match="sofas"):
+        model_params({"name": "tests.test_plugins:Bare", "sofas": 2})
 
 
 class Bare:

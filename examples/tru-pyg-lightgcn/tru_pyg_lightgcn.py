@@ -93,7 +93,7 @@ class PyGLightGCN(nn.Module):
         return -F.logsigmoid(lead.sum(1)).mean()
 
 
-def build(params: ModelParams, _: dict[str, int], rows: Rows, __: int) -> PyGLightGCN:
+def build(params: ModelParams, widths: dict[str, int], rows: Rows, seed: int) -> PyGLightGCN:
     """The module with these rows; features and seed are not used."""
     return PyGLightGCN(rows, params.layers)
 
