@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,10 +14,14 @@ import yaml
 
 from tests.patience import HANG
 from tests.workspaces import PARAMS
+from tru.unlearning.base import Unlearner
+from tru.unlearning.params import UnlearnParams
+from tru.unlearning.tru import Tru
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ["tru-freedom", "tru-pyg-lightgcn"]
+METHOD = "tests.test_example_package:Gentle"
 TRU = Path(sys.executable).with_name("tru")
 
 
@@ -77,22 +82,35 @@ def test_it_is_listed_with_its_package(place):
     assert found[-1]["summary"].startswith("FREEDOM (MM'23)")
 
 
+@dataclass(frozen=True)
+class Gentle(Unlearner):
+    """TRU under another name, which a workspace names by its path."""
+
+    @classmethod
+    def build(cls, params, train, checkpoint):
+        return cls()
+
+    def unlearn(self, model, retained):
+        return Tru(UnlearnParams(strength=1.0)).unlearn(model, retained).with_facts(method="gentle")
+
+
 def test_a_workspace_trains_it_forgets_with_it_and_certifies(place):
     shop = place.home / "shop"
     place.does(TRU, "init", shop, cwd=place.home)
     model = {"name": "freedom", "width": 16, "prune": 0.5, "shares": {"image": 0.1, "text": 0.9}}
-    (shop / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"model": model}))
+    (shop / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"model": model, "unlearn": {"method": METHOD}}))
     place.does(TRU, "data", "generate", cwd=shop)
     assert json.loads(place.does(TRU, "train", "--quiet", "--json", cwd=shop))["version"] == "1"
     (stored,) = [json.loads(file.read_text()) for file in (shop / "artifacts").rglob("original/model.json")]
     assert stored["params"]["name"] == "freedom" and stored["params"]["shares"] == model["shares"]
 
-    served = json.loads((shop / "metrics" / "data.json").read_text())
-    assert served["users"] == PARAMS["data"]["synthetic"]["users"]
     user = json.loads(place.does(sys.executable, "-c", FIRST_USER, shop, cwd=shop))
     place.does(TRU, "requests", "add", "--user", user, cwd=shop)
     night = json.loads(place.does(TRU, "run", "--quiet", "--json", cwd=shop))
     assert night["batch"] and night["erased"] == [night["batch"]]
+    (certificate,) = json.loads(place.does(TRU, "certificate", "list", "--json", cwd=shop))
+    assert certificate["genuine"]
+    assert METHOD in place.does(TRU, "certificate", "show", certificate["request"], cwd=shop)
     status = json.loads(place.does(TRU, "status", "--json", cwd=shop))
     assert status["champion"]["version"] == "2"
 

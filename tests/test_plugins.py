@@ -70,7 +70,7 @@ def install(folder: Path, package: str, **groups: dict[str, str]) -> None:
     lines = []
     for group, entries in groups.items():
         lines += [f"[tru.{group}]", *(f"{name} = {path}" for name, path in entries.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @pytest.fixture
@@ -179,6 +179,14 @@ def test_old_metadata_of_tru_itself_counts_for_nothing(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tru\nVersion: 0.1.0\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     assert list(registry(mgcn="tru.models.mgcn:MGCN")) == ["mgcn"]
+
+
+@pytest.mark.parametrize("name", ["two words", "a" * 101, "née"])
+def test_a_name_that_a_tag_or_a_certificate_could_not_hold_is_not_offered(tmp_path, monkeypatch, name):
+    install(tmp_path / "site", "oddpack", backbones={name: "oddpack:Wide"})
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert list(registry()) == []
+    assert not PluginRegistry.is_path("a" * 200 + ":Wide") and not PluginRegistry.is_path("née:Wide")
 
 
 @pytest.mark.parametrize("name", ["magic", "", "a.b"])

@@ -24,7 +24,9 @@ from tru.params import Params
 
 OWN = "tru"
 """This distribution. Its members stand in a table, since the metadata of a checkout may be older than its code."""
-_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+# Names are written into tags, reports and certificates; these are of a form that all of them take.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.+-]{0,99}")
+_PATH = re.compile(r"(?=.{3,200}$)[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*")
 
 P = TypeVar("P", bound=Params)
 
@@ -69,7 +71,7 @@ class PluginRegistry:
         offers = defaultdict(list, {name: [Plugin(name, path, OWN)] for name, path in self.builtin.items()})
         for entry in sorted(entry_points(group=self.group), key=lambda entry: entry.name):
             package = entry.dist.name if entry.dist else entry.value.partition(".")[0]
-            if package != OWN:
+            if package != OWN and _NAME.fullmatch(entry.name):
                 offers[entry.name].append(Plugin(entry.name, entry.value, package))
         return dict(offers)
 

@@ -67,7 +67,7 @@ FORMS = {
     ],
     "code": [{"tru": SECRET}, {"tru": "0.1.0", "commit": SECRET}, {"tru": "0.1.0", "by": SECRET}],
     "params": [SECRET, "", {"a": 1}],
-    "method": ["Anna Karenina", "", None],
+    "method": ["Anna Karenina", "", None, "Levin's", "a" * 201],
     "fallback": ["yes", 1, None],
     "verdict": [{}, "pass", {"verdict": "maybe", "mode": "fresh"}, {"verdict": "pass", "mode": "Anna K"}],
     "table": [[5], {}, [{"name": "auc", "passed": "yes", "words": "auc"}], [{"name": "auc"}], None],
@@ -185,3 +185,8 @@ def test_a_certificate_that_names_a_subject_is_refused(name, text, place):
 def test_numbers_and_everyday_words_are_no_identifiers(make):
     short = {str(n) for n in range(3000)} | {"a", "data", "user", "item", "tru", "forgotten", "objects"}
     refuse_identifiers(make(), short | {"u-1", "u-12345", "item-270a22", SECRET, "batch-2026"})
+
+
+@pytest.mark.parametrize("method", ["tru", "shrink-2", "my_package.method:Shrink"])
+def test_a_method_of_another_package_can_be_stated(method):
+    assert certified.facts(method=method).method == method

@@ -43,6 +43,7 @@ Moment = Annotated[
     AfterValidator(_is_moment),
 ]
 Word = Annotated[str, _of_form(r"[a-z][a-z0-9_+-]{0,39}")]
+Method = Annotated[str, _of_form(r"[A-Za-z_][A-Za-z0-9_.:+-]{0,199}")]  # of another package, perhaps by its path
 Version = Annotated[str, _of_form(r"[0-9][0-9A-Za-z.+-]{0,39}")]
 # What steers a terminal or turns the direction of reading has no place in a line of text.
 _UNSEEN = "\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
@@ -136,7 +137,7 @@ class _Form(_Strict):
     models: _Models
     code: _Code
     params: Hash
-    method: Word
+    method: Method
     fallback: bool
     verdict: _Verdict
     table: list[_Row]
