@@ -1,6 +1,6 @@
 """What `tru up` asks of a Prefect server over HTTP: does it live, has it a worker, does it watch for our events.
 
-Plain requests, because only ``flows/`` may know Prefect itself.
+Plain requests, because only `tru.orchestration` may know Prefect itself.
 """
 
 from __future__ import annotations
