@@ -16,9 +16,9 @@ import numpy as np
 
 from benchmarks.plants import Plant, plants, unlearned
 from benchmarks.scenes import Scene
+from tru.evaluation.comparison import exact_checks
 from tru.evaluation.evidence import Evidence, Group, Reference, observe, own_reference
 from tru.evaluation.gate import judge_fresh, judge_licensed
-from tru.evaluation.report import exact_checks
 from tru.evaluation.verdict import SAME_MODEL, Night, Verdict
 from tru.models.trained import TrainedModel
 

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from tru.errors import TruError, WorkspaceError
-from tru.settings import load_settings
-from tru.workspace import Workspace
+from tru.ops.settings import load_settings
+from tru.ops.workspace import Workspace
 
 
 class CommandFailed(TruError):

@@ -14,16 +14,16 @@ from tru.data.forget import ForgetSet
 from tru.data.interactions import load_dataset
 from tru.data.prepare import prepare
 from tru.evaluation.audits import Stage
+from tru.evaluation.comparison import exact_checks
 from tru.evaluation.evidence import groups, observe
 from tru.evaluation.gate import judge_fresh
-from tru.evaluation.report import exact_checks
 from tru.models.trained import TrainedModel
-from tru.release.registry import Registry
-from tru.release.registry_reader import ModelVersion
-from tru.requests.store import open_inbox, open_ledger
-from tru.settings import load_settings
-from tru.stages import retrained
-from tru.workspace import Workspace
+from tru.ops.release.registry import Registry
+from tru.ops.release.registry_reader import ModelVersion
+from tru.ops.requests.store import open_inbox, open_ledger
+from tru.ops.settings import load_settings
+from tru.ops.stages import retrained
+from tru.ops.workspace import Workspace
 
 SEEDS = 2
 """Fresh retrains that the last champion is compared with."""

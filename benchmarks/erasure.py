@@ -34,12 +34,12 @@ from benchmarks.folders import claim
 from benchmarks.mixes import mix, write
 from benchmarks.provenance import provenance
 from tru.data.interactions import load_dataset
-from tru.erasure.places import folder as traces_folder
-from tru.erasure.scan import sightings
-from tru.erasure.traces import Traces
 from tru.errors import TruError
-from tru.requests.store import open_inbox
-from tru.workspace import Workspace
+from tru.ops.erasure.places import folder as traces_folder
+from tru.ops.erasure.search.scan import sightings
+from tru.ops.erasure.search.traces import Traces
+from tru.ops.requests.store import open_inbox
+from tru.ops.workspace import Workspace
 
 FLIPS = 1000
 """Single-byte changes of certificates, each of which must be refused."""
@@ -291,8 +291,8 @@ def _certificates(scene: Scene, requests: int) -> Check:
         copy = shutil.copy(file, elsewhere)
         command = [sys.executable, "-m", "tru.cli.main", "certificate", "verify", str(copy), "--key", str(key)]
         refused_at_first += subprocess.run(command, cwd=elsewhere, capture_output=True, check=False).returncode != 0
-    from tru.certificates import read_public, verify
     from tru.errors import CertificateError
+    from tru.ops.certificates import read_public, verify
 
     draw, passed, keys = random.Random(scene.seed), 0, read_public(key)
     for _ in range(FLIPS if files else 0):

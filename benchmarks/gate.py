@@ -27,7 +27,7 @@ from tru.data.interactions import Dataset
 from tru.data.params import DataParams, SyntheticParams
 from tru.data.synthetic import generate
 from tru.errors import TruError
-from tru.settings import Settings
+from tru.ops.settings import Settings
 
 LARGER = SyntheticParams(users=2000, items=800)
 """The built-in data set with as many users as a twentieth of them can fill a licence with."""

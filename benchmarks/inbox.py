@@ -21,12 +21,12 @@ from typing import TypeVar
 
 from benchmarks.commands import CommandFailed, Tru
 from tru.errors import TruError
-from tru.requests.filing import Filing
-from tru.requests.inbox import Inbox
-from tru.requests.intake import read_requests
-from tru.requests.lifecycle import Regime, RequestParams, State
-from tru.requests.store import open_inbox
-from tru.workspace import Workspace
+from tru.ops.requests.filing import Filing
+from tru.ops.requests.inbox import Inbox
+from tru.ops.requests.intake import read_requests
+from tru.ops.requests.lifecycle import Regime, RequestParams, State
+from tru.ops.requests.store import open_inbox
+from tru.ops.workspace import Workspace
 
 SIZES = (1_000, 10_000, 100_000)
 QUICK = (200, 2_000)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tru.data.forget import ForgetSet
 from tru.data.interactions import TRAIN, Dataset
-from tru.requests.lifecycle import Regime, Subject
+from tru.ops.requests.lifecycle import Regime, Subject
 
 SHARES = {Regime.USER: 0.5, Regime.ITEM: 0.1, Regime.INTERACTION: 0.3, Regime.MODALITY: 0.1}
 """How many of a night's requests are of which regime, on average."""

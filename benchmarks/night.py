@@ -26,12 +26,12 @@ from tru.data.interactions import load_dataset
 from tru.data.prepare import prepare
 from tru.errors import TruError
 from tru.models.trained import TrainedModel
-from tru.release.registry import Registry
-from tru.requests.lifecycle import Regime
-from tru.requests.store import open_inbox
-from tru.settings import load_settings
+from tru.ops.release.registry import Registry
+from tru.ops.requests.lifecycle import Regime
+from tru.ops.requests.store import open_inbox
+from tru.ops.settings import load_settings
+from tru.ops.workspace import Workspace
 from tru.training import refit
-from tru.workspace import Workspace
 
 GOAL = 0.2
 """Share of one retraining that a night may cost."""

@@ -19,8 +19,8 @@ from benchmarks.scenes import Scene
 from tru.evaluation.audits import vectors
 from tru.evaluation.evidence import Evidence, observe
 from tru.models.trained import TrainedModel
+from tru.unlearning.closed_form.method import Tru
 from tru.unlearning.params import UnlearnParams
-from tru.unlearning.tru import Tru
 
 BAD = 2.0
 """Margins by which a plant must be off to count as bad."""

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.trainings import Trainings
-from tru.baseline import REGIMES, RehearsalParams
 from tru.data.forget import ForgetSet, cut
 from tru.data.interactions import Dataset
 from tru.data.prepare import Prepared, prepare
 from tru.evaluation.audits import Stage
 from tru.evaluation.evidence import Evidence, Group, groups, observe
+from tru.evaluation.params import RehearsalParams
 from tru.models.trained import TrainedModel
-from tru.settings import Settings
-from tru.stages import calibrated
+from tru.ops.judging.baseline import REGIMES
+from tru.ops.judging.rehearsal import draw as rehearsed
+from tru.ops.settings import Settings
+from tru.ops.stages import calibrated
 from tru.training import fit, refit
-from tru.weekly.rehearsal import draw as rehearsed
 
 KINDS_OF_BATCH = ("user", "item", "interaction", "mixed")
 SHARE = 20

@@ -31,10 +31,10 @@ from benchmarks.provenance import provenance
 from tru.data.forget import ForgetSet
 from tru.data.interactions import load_dataset
 from tru.errors import TruError
-from tru.night.run import STEPS
-from tru.requests.lifecycle import Batch
-from tru.requests.store import open_inbox
-from tru.workspace import Workspace
+from tru.ops.pipeline.record import STEPS
+from tru.ops.requests.lifecycle import Batch
+from tru.ops.requests.store import open_inbox
+from tru.ops.workspace import Workspace
 
 LARGEST = 60
 """Most requests of one night, unless the command line says otherwise."""

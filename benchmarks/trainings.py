@@ -13,7 +13,7 @@ import numpy as np
 from tru.data.interactions import Dataset
 from tru.errors import DataError
 from tru.models.trained import TrainedModel
-from tru.settings import Settings
+from tru.ops.settings import Settings
 
 Make = Callable[[Path], TrainedModel]
 """Trains a model, with checkpoints in the file it is given."""

@@ -12,12 +12,12 @@ from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Cancelled
 
-from tru.baseline import exclusive
 from tru.errors import Busy
-from tru.orchestration import command_line, notices, tasks, weekly_tasks
-from tru.orchestration.outcomes import of_baseline
-from tru.orchestration.runs import dated, note_process
-from tru.workspace import Workspace
+from tru.ops.flows import command_line, notices, tasks, weekly_tasks
+from tru.ops.flows.outcomes import of_baseline
+from tru.ops.flows.runs import dated, note_process
+from tru.ops.judging.baseline import exclusive
+from tru.ops.workspace import Workspace
 
 
 @flow(name="baseline-weekly", flow_run_name=dated("baseline"), persist_result=False, on_running=[note_process])

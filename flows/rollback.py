@@ -10,9 +10,9 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Cancelled
 
-from tru.orchestration import command_line, notices, tasks
-from tru.orchestration.runs import dated, note_process
-from tru.workspace import Workspace
+from tru.ops.flows import command_line, notices, tasks
+from tru.ops.flows.runs import dated, note_process
+from tru.ops.workspace import Workspace
 
 
 @flow(name="rollback", flow_run_name=dated("rollback"), persist_result=False, on_running=[note_process])

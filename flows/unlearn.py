@@ -10,13 +10,13 @@ from typing import Any
 from prefect import State, flow
 from prefect.states import Cancelled, Completed
 
-from tru import night
 from tru.errors import ReleaseError, TruError
-from tru.night.approval import is_released
-from tru.orchestration import approval, command_line, notices, tasks
-from tru.orchestration.outcomes import FAILED, NEITHER, UNAPPROVED, ended, waits_for_a_person
-from tru.orchestration.runs import dated, note_process
-from tru.workspace import Workspace
+from tru.ops import pipeline
+from tru.ops.flows import approval, command_line, notices, tasks
+from tru.ops.flows.outcomes import FAILED, NEITHER, UNAPPROVED, ended, waits_for_a_person
+from tru.ops.flows.runs import dated, note_process
+from tru.ops.pipeline.approval import is_released
+from tru.ops.workspace import Workspace
 
 
 @flow(name="unlearn-nightly", flow_run_name=dated("nightly"), persist_result=False, on_running=[note_process])
@@ -41,19 +41,19 @@ def unlearn_nightly(workspace: str | None = None) -> dict[str, Any] | State[dict
     batch = claimed.result()
     if batch is None:
         erased = tasks.erase(here)["batches"]  # of earlier nights, whose time of grace is over now
-        night.remind(ws)
+        pipeline.remind(ws)
         return Completed(message="Nothing to do: no deletion request is due.", data={"batch": None, "erased": erased})
 
-    with night.open_lease(ws, batch):
+    with pipeline.open_lease(ws, batch):
         try:
             closed = _worked(ws, batch)
         except TruError as error:
-            if (reasons := night.failed(ws, batch, error)) is None:
+            if (reasons := pipeline.failed(ws, batch, error)) is None:
                 raise
             tasks.hold(here, batch, reasons)
             raise ReleaseError(waits_for_a_person(batch, FAILED, reasons)) from error
     done = {"batch": batch, **closed, "erased": tasks.erase(here)["batches"]}
-    if held := night.held(ws):  # of this night or earlier ones
+    if held := pipeline.held(ws):  # of this night or earlier ones
         done["held"] = held
     notices.summary(ws, batch)
     return Completed(message=ended(done), data=done)

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from tests import nights
-from tru.certificates import Facts
+from tru.ops.certificates import Facts
 
 REQUEST = "req-270a22c2f652fb5a"
 STORES = (

@@ -35,7 +35,7 @@ def trained_template(tmp_path_factory) -> Path:
     with FileLock(shared / "trained-workspace.lock"):
         if not (shared / "trained-workspace.done").exists():
             from tests.workspaces import make
-            from tru.night import train
+            from tru.ops.pipeline import train
 
             shutil.rmtree(root, ignore_errors=True)
             train(make(root))

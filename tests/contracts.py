@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tru.errors import LeaseHeld, RequestError
-from tru.requests import Deadlines, Inbox, Ledger, Regime, RequestParams, State, Subject, this_owner
-from tru.requests.ledger import KINDS
-from tru.requests.lifecycle import WORKING
+from tru.ops.requests import Deadlines, Inbox, Ledger, Regime, RequestParams, State, Subject, this_owner
+from tru.ops.requests.ledger import KINDS
+from tru.ops.requests.lifecycle import WORKING
 
 NIGHT = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tru.report.sequel import Erasure, Link, Sequel
-from tru.requests.lifecycle import Batch
+from tru.ops.report.sequel import Erasure, Link, Sequel
+from tru.ops.requests.lifecycle import Batch
 
 NIGHT = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
 BEFORE, AFTER = "124cb6a6a43bb9e15b457063ea3d7efc.dir", "9400820d0e6e820a4aad30c2bf1817ef.dir"

@@ -20,32 +20,32 @@ LONGEST = 400
 
 # Each tool in exactly these modules: replacing it costs so many files. A name that ends in a dot is a whole package.
 TOOLS = {
-    "prefect": {"flows.", "tru.orchestration.", "tru.prefect_plugin"},
+    "prefect": {"flows.", "tru.ops.flows.", "tru.ops.servers.prefect_plugin"},
     "mlflow": {
-        "tru.release.registry",
-        "tru.release.serving_input",
-        "tru.release.runs",
-        "tru.release.packing",
-        "tru.release.serving_model",
-        "tru.release.model_rows",
-        "tru.release.model_server",
+        "tru.ops.release.registry",
+        "tru.ops.release.serving_input",
+        "tru.ops.release.runs",
+        "tru.ops.release.packing",
+        "tru.ops.release.serving_model",
+        "tru.ops.erasure.mlflow.database",
+        "tru.ops.erasure.mlflow.server",
     },
-    "dvc": {"tru.release.versions", "tru.release.data_purge"},
-    "boto3": {"tru.release.buckets"},
-    "great_expectations": {"tru.data.checks"},
-    "sqlalchemy": {"tru.requests.store", "tru.requests.database"},
-    "jinja2": {"tru.report.", "tru.certificates.page"},
-    "matplotlib": {"tru.report."},
-    "torch_geometric": {"tru.models.propagation"},
-    "psutil": {"tru.processes"},
-    "cryptography": {"tru.certificates.keys"},
+    "dvc": {"tru.ops.release.versions", "tru.ops.erasure.dvc.purge"},
+    "boto3": {"tru.ops.storage.s3"},
+    "great_expectations": {"tru.ops.checks"},
+    "sqlalchemy": {"tru.ops.requests.store", "tru.ops.requests.database"},
+    "jinja2": {"tru.ops.report.", "tru.ops.certificates.page"},
+    "matplotlib": {"tru.ops.report."},
+    "torch_geometric": {"tru.models.graph"},
+    "psutil": {"tru.ops.servers.processes"},
+    "cryptography": {"tru.ops.certificates.keys"},
     "pytest": {"tru.testing."},
 }
 # What may be used anywhere inside these, and nowhere else.
 ROOMS = {
     "torch": {"tru.elsewhere", "tru.models.", "tru.training", "tru.evaluation.", "tru.unlearning.", "tru.testing."},
-    "pandas": {"tru.api", "tru.data.", "tru.release.serving_input", "tru.release.serving_model"},
-    "pyarrow": {"tru.data.", "tru.erasure."},
+    "pandas": {"tru.api", "tru.data.", "tru.ops.release.serving_input", "tru.ops.release.serving_model"},
+    "pyarrow": {"tru.data.", "tru.ops.erasure."},
 }
 # Formats that run code when they are read.
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

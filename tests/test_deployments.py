@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tru import deployments, init, orchestration, templates
-from tru.deployments import entrypoint, prefect_file
+from tru import templates
+from tru.cli import init
 from tru.errors import WorkspaceError
-from tru.workspace import Workspace
+from tru.ops import flows
+from tru.ops.servers import deployments
+from tru.ops.servers.deployments import entrypoint, prefect_file
+from tru.ops.workspace import Workspace
 
 NAMES = {"unlearn-nightly", "train", "baseline-weekly", "rollback"}
 BROUGHT = Path(templates.__file__).parent / "flows"
@@ -80,7 +83,7 @@ def test_an_edited_flow_is_what_runs_and_nothing_shadows_a_library(made, monkeyp
     before = list(sys.path)
     monkeypatch.setattr(sys, "path", list(before))
 
-    assert orchestration.load(made, "train").fn("") == {"version": "42"}
+    assert flows.load(made, "train").fn("") == {"version": "42"}
     assert sys.path[: len(before)] == before
 
 
@@ -98,7 +101,7 @@ def test_a_flow_that_cannot_be_loaded_is_named(made, words, said):
     if words is None:
         (made.root / "prefect.yaml").write_text("deployments: [{name: train, entrypoint: 'gone.py:train'}]")
     with pytest.raises(WorkspaceError, match=said):
-        orchestration.load(made, "train")
+        flows.load(made, "train")
 
 
 def test_a_deployment_that_nobody_knows_is_said(made):

@@ -18,8 +18,8 @@ from tru.models.base import Embedding, Rows
 from tru.models.params import ModelParams, TrainParams
 from tru.models.trained import Recipe, TrainedModel
 from tru.training import fit, refit
+from tru.unlearning.closed_form.method import Tru
 from tru.unlearning.params import UnlearnParams
-from tru.unlearning.tru import Tru
 
 ROOT = Path(__file__).parents[1]
 CANARIES = 60

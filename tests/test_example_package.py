@@ -15,8 +15,8 @@ import yaml
 from tests.patience import HANG
 from tests.workspaces import PARAMS
 from tru.unlearning.base import Unlearner
+from tru.unlearning.closed_form.method import Tru
 from tru.unlearning.params import UnlearnParams
-from tru.unlearning.tru import Tru
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]

@@ -67,7 +67,7 @@ def test_what_is_shown_runs(package, script):
 
 def test_the_settings_that_are_shown_are_read(package):
     ask = (
-        "from pathlib import Path; from tru.settings import load_settings; from tru.workspace import Workspace;"
+        "from pathlib import Path; from tru.ops.settings import load_settings; from tru.ops.workspace import Workspace;"
         "found = load_settings(Workspace(Path('.'))); print(found.model.regularisation, found.unlearn.share)"
     )
     assert python(package, "-c", ask) == "0.001 0.25\n"

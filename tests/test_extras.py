@@ -35,7 +35,7 @@ def without_extras(program, cwd=ROOT):
 
 def test_the_library_works_without_them():
     done = without_extras("""
-import tru, tru.training, tru.settings, tru.unlearning.base, tru.evaluation.report, tru.evaluation.gate
+import tru, tru.training, tru.ops.settings, tru.unlearning.base, tru.evaluation.comparison, tru.evaluation.gate
 from tru.data.forget import ForgetSet, cut
 from tru.data.params import SyntheticParams
 from tru.data.prepare import prepare

@@ -45,7 +45,7 @@ except SystemExit as end:
 
 
 def test_settings_load_nothing_that_computes():
-    assert loaded("from tru.settings import load_settings", (*TOOLS, *TABLES, "numpy", "sqlalchemy")) == []
+    assert loaded("from tru.ops.settings import load_settings", (*TOOLS, *TABLES, "numpy", "sqlalchemy")) == []
 
 
 @pytest.mark.parametrize(

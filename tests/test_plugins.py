@@ -12,11 +12,11 @@ from tests.patience import HANG
 from tru.errors import ModelError, UnlearningError, WorkspaceError
 from tru.models.base import Backbone, builder
 from tru.models.params import BACKBONES, ModelParams, TrainParams, model_params
+from tru.ops.settings import Settings, load_settings
+from tru.ops.workspace import Workspace
 from tru.plugins import Plugin, PluginRegistry
-from tru.settings import Settings, load_settings
 from tru.unlearning.base import Unlearner, make
 from tru.unlearning.params import UNLEARNERS, UnlearnerParams, UnlearnParams, unlearn_params
-from tru.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 MODULE = '''
@@ -218,7 +218,7 @@ class Bare:
 
 def test_every_process_finds_a_plug_in_and_nobody_imports_it_for_others(wide, tmp_path):
     shop = tmp_path / "shop"
-    program = "from tru.init import create; from pathlib import Path; create(Path(__import__('sys').argv[1]))"
+    program = "from tru.cli.init import create; from pathlib import Path; create(Path(__import__('sys').argv[1]))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(wide), str(ROOT)])}
 
     def python(*words: object) -> str:
@@ -230,8 +230,8 @@ def test_every_process_finds_a_plug_in_and_nobody_imports_it_for_others(wide, tm
 
     python("-c", program, shop)
     ask = (
-        "import sys; from pathlib import Path; from tru.settings import load_settings; from tru.workspace import"
-        " Workspace; found = load_settings(Workspace(Path(sys.argv[1])));"
+        "import sys; from pathlib import Path; from tru.ops.settings import load_settings;"
+        " from tru.ops.workspace import Workspace; found = load_settings(Workspace(Path(sys.argv[1])));"
         " print(type(found.model).__name__, 'widepack' in sys.modules)"
     )
     assert python("-c", ask, shop) == "ModelParams False\n"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from tru.models.base import Embedding
 from tru.models.lightgcn import LightGCN
 from tru.testing import BackboneContract, UnlearnerContract
-from tru.unlearning.cut import Cut
+from tru.unlearning.baselines.cut import Cut
 
 
 class Noisy(LightGCN):

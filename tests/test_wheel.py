@@ -16,11 +16,12 @@ import yaml
 
 from tests.patience import HANG, until
 from tests.workspaces import PARAMS, remains
-from tru import __version__, server
+from tru import __version__
 from tru.data.interactions import load_dataset
-from tru.requests.lifecycle import Subject
-from tru.requests.store import open_inbox
-from tru.workspace import Workspace
+from tru.ops.requests.lifecycle import Subject
+from tru.ops.requests.store import open_inbox
+from tru.ops.servers import prefect_api
+from tru.ops.workspace import Workspace
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -145,7 +146,7 @@ def test_a_workspace_lives_in_an_empty_folder(installed, folder):
     installed.does("tru", "requests", "add", "--user", second, cwd=shop)
     ports = ("--prefect-port", "0", "--mlflow-port", "0")
     api = f"{json.loads(installed.does('tru', 'up', '--json', *ports, cwd=shop))['prefect']}/api"
-    nightly = server.post(f"{api}/deployments/filter", {"deployments": {"name": {"any_": ["unlearn-nightly"]}}})
+    nightly = prefect_api.post(f"{api}/deployments/filter", {"deployments": {"name": {"any_": ["unlearn-nightly"]}}})
     assert [known["entrypoint"] for known in nightly] == ["flows/unlearn.py:unlearn_nightly"]
     installed.does("prefect", "deployment", "run", "unlearn-nightly", cwd=shop)
     assert ended(api)["type"] == "COMPLETED"
@@ -175,5 +176,5 @@ def ended(api: str) -> dict[str, str]:
     """The state of the run that the worker was given, once it has ended."""
     kinds = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
     wanted = {"flow_runs": {"state": {"type": {"any_": kinds}}, "deployment_id": {"is_null_": False}}}
-    (run,) = until(lambda: server.post(f"{api}/flow_runs/filter", wanted))
+    (run,) = until(lambda: prefect_api.post(f"{api}/flow_runs/filter", wanted))
     return run["state"]

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import yaml
 
-from tru import night
-from tru.adopt import adopt
+from tru.cli.init import create
 from tru.data.interactions import load_dataset, save_dataset
 from tru.data.synthetic import generate
-from tru.init import create
-from tru.night.approval import is_released
-from tru.night.run import Run
-from tru.release.versions import DVC_FILES, DataVersions, commit_files, init
-from tru.requests.inbox import Inbox
-from tru.requests.lifecycle import Subject
-from tru.requests.store import open_inbox
-from tru.settings import load_settings
-from tru.workspace import Workspace
+from tru.ops import pipeline
+from tru.ops.adopt import adopt
+from tru.ops.pipeline.approval import is_released
+from tru.ops.pipeline.record import Run
+from tru.ops.release.versions import DVC_FILES, DataVersions, commit_files, init
+from tru.ops.requests.inbox import Inbox
+from tru.ops.requests.lifecycle import Subject
+from tru.ops.requests.store import open_inbox
+from tru.ops.settings import load_settings
+from tru.ops.workspace import Workspace
 
 # So few pairs say little about a model, so the gate is wide open; where it must say no, a test narrows it.
 PARAMS = {
@@ -132,15 +132,15 @@ def whole_night(ws: Workspace, after: Callable[[str], None] = lambda step: None)
     """The steps in the order of ``flows/unlearn.py``, without Prefect; ``after`` is told each finished step."""
 
     def do(step: str) -> dict[str, object]:
-        found = getattr(night, step)(ws, batch)
+        found = getattr(pipeline, step)(ws, batch)
         after(step)
         return found  # type: ignore[no-any-return]
 
-    batch = night.claim(ws)
+    batch = pipeline.claim(ws)
     if batch is None:
         return None
     after("claim")
-    with night.open_lease(ws, batch):
+    with pipeline.open_lease(ws, batch):
         try:
             for step in ("cut", "check", "unlearn", "evaluate"):
                 do(step)
@@ -153,9 +153,9 @@ def whole_night(ws: Workspace, after: Callable[[str], None] = lambda step: None)
             do("promote")
             do("close")
         except Exception as error:
-            if (reasons := night.failed(ws, batch, error)) is None:
+            if (reasons := pipeline.failed(ws, batch, error)) is None:
                 raise
-            night.hold(ws, batch, reasons)
+            pipeline.hold(ws, batch, reasons)
             after("hold")
     return batch
 

@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from tru.data.prepare import Prepared
     from tru.elsewhere import wrap
     from tru.errors import DataError, ModelError, TruError, UnlearningError
+    from tru.evaluation.comparison import Comparison
     from tru.evaluation.params import GateParams
-    from tru.evaluation.report import Comparison
     from tru.evaluation.verdict import Verdict
     from tru.fitted import Model
 
 __version__ = "0.2.0.dev0"
 
 _PLACES = {
-    "Comparison": "tru.evaluation.report",
+    "Comparison": "tru.evaluation.comparison",
     "DataError": "tru.errors",
     "Dataset": "tru.data.interactions",
     "ForgetSet": "tru.data.forget",
@@ -102,3 +102,7 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """The public names, loaded or not, and what the module has besides."""
     return sorted({*globals(), *__all__})
+
+
+# Scripts inside models that version 0.1.0 stored import modules by their names of then.
+__path__.append(f"{__path__[0]}/compatibility")

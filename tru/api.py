@@ -21,16 +21,16 @@ from tru.data.interactions import Dataset
 from tru.data.prepare import Prepared
 from tru.elsewhere import Trainer, trained_by
 from tru.errors import DataError, EvaluationError, ModelError, UnlearningError
-from tru.evaluation import report
+from tru.evaluation import comparison
 from tru.evaluation.audits import Stage
-from tru.evaluation.report import Comparison
-from tru.evaluation.suite import refuse_same
+from tru.evaluation.comparison import Comparison
+from tru.evaluation.research.suite import refuse_same
 from tru.fitted import TRAIN as TRAIN_FACT
 from tru.fitted import Model
 from tru.models.params import BACKBONES, TrainParams, model_params_class
 from tru.models.trained import TrainedModel
 from tru.unlearning.base import make
-from tru.unlearning.calibration import calibrate, calibrated
+from tru.unlearning.closed_form.calibration import calibrate, calibrated
 from tru.unlearning.params import UNLEARNERS, UnlearnParams
 from tru.unlearning.retrain import retrained
 
@@ -195,7 +195,7 @@ def compare(model: Model, forgot: Model, retrained: Model | Sequence[Model]) -> 
         named[f"retrained model {number}"] = other.trained
     refuse_same(named)
     stage = Stage.of(model.trained.data, forgot.trained.data, model.trained.initial)
-    return report.compare(stage, model.trained, forgot.trained, [other.trained for other in others])
+    return comparison.compare(stage, model.trained, forgot.trained, [other.trained for other in others])
 
 
 def open_model(folder: str | Path, data: Dataset | None = None) -> Model:

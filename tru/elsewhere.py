@@ -21,7 +21,7 @@ from tru.models.base import Rows
 from tru.models.params import BackboneParams, TrainParams, model_params_class
 from tru.models.trained import Recipe, TrainedModel
 from tru.models.wrapping import Order, path_of, table_width, wrapped
-from tru.unlearning.calibration import calibrate
+from tru.unlearning.closed_form.calibration import calibrate
 from tru.unlearning.params import UnlearnParams
 
 if TYPE_CHECKING:

@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from tru import keyed
+from tru import randomness
 from tru.data.interactions import TRAIN, VAL, Dataset
 from tru.data.prepare import Prepared, pair_keys, prepare
 from tru.data.shortcomings import shortcomings
 from tru.errors import DataError, ModelError
 from tru.evaluation.metrics import rank_metrics
 from tru.models.base import Batch, Rows, builder
+from tru.models.graph import Inputs
+from tru.models.hash_ring import Ring
 from tru.models.params import BackboneParams, TrainParams, refuse_without_features
-from tru.models.propagation import Inputs
-from tru.models.ring import Ring
 from tru.models.trained import Recipe, TrainedModel
 
 CHUNK = 512
@@ -208,10 +208,10 @@ class _Loop:
 
     def _batches(self, epoch: int) -> list[Batch]:
         """The epoch's batches: which one a pair is in, its place there and its negative are hashes of the pair."""
-        mixed = keyed.mix(self.keys, keyed.of_word("batch"), epoch)
-        negatives = self.connected[self.ring.draw(keyed.mix(self.keys, keyed.of_word("negative"), epoch))]
+        mixed = randomness.mix(self.keys, randomness.of_word("batch"), epoch)
+        negatives = self.connected[self.ring.draw(randomness.mix(self.keys, randomness.of_word("negative"), epoch))]
         per_batch = self.recipe.chunks
-        group = (keyed.uniform(mixed) * self.recipe.batches * per_batch).astype(np.int64)
+        group = (randomness.uniform(mixed) * self.recipe.batches * per_batch).astype(np.int64)
         order = np.lexsort((mixed, group))
         batches = []
         for number in range(self.recipe.batches):

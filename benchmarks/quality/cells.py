@@ -23,10 +23,10 @@ from tru.data.planted import Planted
 from tru.data.prepare import Prepared
 from tru.errors import DataError
 from tru.evaluation.audits import Scores, Stage, ks_distance, last_vector_auc, vectors
+from tru.evaluation.comparison import changed_lists, exact_checks
 from tru.evaluation.evidence import Evidence, observe
 from tru.evaluation.metrics import rank_metrics
-from tru.evaluation.report import changed_lists, exact_checks
-from tru.evaluation.suite import audit
+from tru.evaluation.research.suite import audit
 from tru.models.trained import TrainedModel
 from tru.unlearning import base
 from tru.unlearning.params import UNLEARNERS, UnlearnParams

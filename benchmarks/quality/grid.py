@@ -14,10 +14,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_
 from tru.data.params import ForgetParams, SyntheticParams
 from tru.data.planted import PlantParams
 from tru.errors import DataError
-from tru.evaluation.suite import PARTS
+from tru.evaluation.research.suite import PARTS
 from tru.models.params import ModelParams, TrainParams
 from tru.params import Params
-from tru.unlearning import rivals
+from tru.unlearning.baselines import settings as rivals
 
 HERE = Path(__file__).resolve().parent
 GRID = HERE / "grid.yaml"
@@ -118,7 +118,7 @@ class TuningSpec(Params):
 
 
 def _own_tries(method: str) -> list[dict[str, Any]]:
-    """The settings that ``tru.unlearning.rivals`` proposes for a method."""
+    """The settings that ``tru.unlearning.baselines.settings`` proposes for a method."""
     return [{"rivals": {method: getattr(each, method).model_dump(mode="json")}} for each in rivals.grid(method)]
 
 

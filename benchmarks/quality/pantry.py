@@ -28,23 +28,23 @@ from tru.data.interactions import Dataset, load_dataset, save_dataset
 from tru.data.planted import Planted, plant
 from tru.data.prepare import Prepared, prepare
 from tru.data.synthetic import generate
-from tru.evaluation.shadows import shadow_data
+from tru.evaluation.research.shadows import shadow_data
 from tru.models.base import builder
 from tru.models.trained import TrainedModel
-from tru.stages import calibrated
+from tru.ops.stages import calibrated
 from tru.training import fit, refit
+from tru.unlearning.baselines.shards import ensemble
 from tru.unlearning.params import Strength, UnlearnParams
 from tru.unlearning.retrain import Retrain
-from tru.unlearning.shards import ensemble
 
 CODE = (
-    "tru.keyed",
+    "tru.randomness",
     "tru.data.prepare",
     "tru.models.base",
-    "tru.models.crowd",
+    "tru.models.sampling",
     "tru.models.params",
-    "tru.models.propagation",
-    "tru.models.ring",
+    "tru.models.graph",
+    "tru.models.hash_ring",
     "tru.models.trained",
     "tru.training",
 )

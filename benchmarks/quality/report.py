@@ -335,7 +335,7 @@ class Page:
         yield "## Audits"
         yield ""
         names = self.found.metrics("audit/")
-        yield "Medians over seeds of what `tru.evaluation.suite` measures, `metric/group`; compare with *reference*."
+        yield "Medians over seeds of what `tru.evaluation.research.suite` measures; compare with *reference*."
         for spot in self.spots:
             methods = [
                 m for m in self._expected(spot) if not m.startswith(f"{TRU}/") and self.found.values(spot, m, "ks").size

@@ -115,9 +115,9 @@ def log(folder: Path, workspace: Path, finished: Mapping[str, Mapping[str, Any]]
         finished: cell id -> its record.
     """
     from benchmarks.quality.pantry import digest
-    from tru.release.registry import Registry
-    from tru.tracking.settings import flat
-    from tru.workspace import Workspace
+    from tru.ops.release.registry import Registry
+    from tru.ops.tracking.settings import flat
+    from tru.ops.workspace import Workspace
 
     registry = Registry(Workspace(workspace.resolve()), experiment="quality")
     new = 0

@@ -10,8 +10,8 @@ from torch_geometric.nn.models import LightGCN
 
 import tru
 from tru.models.base import Batch, Embedding, Rows
+from tru.models.graph import Inputs
 from tru.models.params import ModelParams
-from tru.models.propagation import Inputs
 
 WIDTH, LAYERS, EPOCHS, BATCH, RATE = 64, 2, 40, 2048, 5e-3
 CANARIES = 600

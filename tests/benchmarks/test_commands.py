@@ -12,8 +12,8 @@ from tests import tiny
 from tests.workspaces import file_requests, subjects, whole_night
 from tru.data.interactions import load_dataset
 from tru.errors import WorkspaceError
-from tru.settings import load_settings
-from tru.workspace import Workspace
+from tru.ops.settings import load_settings
+from tru.ops.workspace import Workspace
 
 SMALL = {"data.synthetic.users": 60, "data.synthetic.items": 40, "gate.mode": "licensed"}
 

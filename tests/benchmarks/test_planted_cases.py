@@ -14,7 +14,7 @@ from tests import tiny
 from tru.errors import DataError
 from tru.evaluation.evidence import observe
 from tru.evaluation.params import GateParams
-from tru.settings import Settings
+from tru.ops.settings import Settings
 
 WANTED = [("user", 1), ("interaction", 1)]
 SETTINGS = Settings(model=tiny.MODEL, train=tiny.TRAIN, gate=GateParams(min_subjects=4))

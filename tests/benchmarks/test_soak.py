@@ -15,9 +15,9 @@ from tests import tiny
 from tests.workspaces import change, file_requests, subjects, whole_night
 from tru.data.forget import ForgetSet
 from tru.data.interactions import load_dataset
-from tru.requests.lifecycle import Regime, Subject
-from tru.requests.store import open_inbox, open_ledger
-from tru.workspace import Workspace
+from tru.ops.requests.lifecycle import Regime, Subject
+from tru.ops.requests.store import open_inbox, open_ledger
+from tru.ops.workspace import Workspace
 
 STAGES = ("filled", "trained", "baseline")
 

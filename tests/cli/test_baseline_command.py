@@ -11,7 +11,7 @@ from tests.patience import HANG
 from tests.workspaces import change
 from tru.cli.baseline import baseline
 from tru.errors import WorkspaceError
-from tru.requests.store import open_ledger
+from tru.ops.requests.store import open_ledger
 
 app = typer.Typer()
 app.command()(baseline)

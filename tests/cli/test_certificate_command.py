@@ -8,13 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tests import certified
-from tru.certificates import DEVELOPMENT_WARNING, issue, place, trusted, verify
-from tru.certificates.keys import KEY_VARIABLE, PASSWORD_VARIABLE, new_key, read_public
 from tru.cli.certificate import app
+from tru.cli.init import create
 from tru.errors import CertificateError, CommandError, RequestError
-from tru.init import create
-from tru.requests.lifecycle import Subject
-from tru.requests.store import open_inbox
+from tru.ops.certificates import DEVELOPMENT_WARNING, issue, place, trusted, verify
+from tru.ops.certificates.keys import KEY_VARIABLE, PASSWORD_VARIABLE, new_key, read_public
+from tru.ops.requests.lifecycle import Subject
+from tru.ops.requests.store import open_inbox
 
 US = "a process"
 

@@ -14,10 +14,10 @@ from tests.workspaces import repository
 from tru.cli.data import app
 from tru.data.interactions import load_dataset
 from tru.errors import DataError, RequestError
-from tru.release.versions import DataVersions
-from tru.requests import Subject
-from tru.requests.store import open_inbox, open_ledger
-from tru.workspace import Workspace
+from tru.ops.release.versions import DataVersions
+from tru.ops.requests import Subject
+from tru.ops.requests.store import open_inbox, open_ledger
+from tru.ops.workspace import Workspace
 
 PARAMS = "data:\n  name: builtin\n  split_seed: 3\n  synthetic: {users: 60, items: 40}\n"
 

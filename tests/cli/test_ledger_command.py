@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from tests.contracts import Clock
 from tru.cli.ledger import app
 from tru.errors import WorkspaceError
-from tru.requests.store import open_ledger
-from tru.workspace import Workspace
+from tru.ops.requests.store import open_ledger
+from tru.ops.workspace import Workspace
 
 
 @pytest.fixture

@@ -76,9 +76,9 @@ def test_a_night_with_nothing_to_do_in_json(trained):
 
 
 def test_a_decision_in_json(trained, monkeypatch):
-    from tru import night
+    from tru.ops import pipeline
 
-    monkeypatch.setattr(night, "split", lambda *_, **__: {"batch": "batch-20261124-01", "stay": 2, "back": 3})
+    monkeypatch.setattr(pipeline, "split", lambda *_, **__: {"batch": "batch-20261124-01", "stay": 2, "back": 3})
     words = ["batch", "split", "--workspace", str(trained.root)]
     done = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
     assert json.loads(done.stdout) == {"batch": "batch-20261124-01", "stay": 2, "back": 3}

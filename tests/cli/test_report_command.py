@@ -5,11 +5,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tests import nights
+from tru.cli.init import create
 from tru.cli.main import app
 from tru.errors import RequestError
-from tru.init import create
-from tru.requests.lifecycle import Subject
-from tru.requests.store import open_inbox
+from tru.ops.requests.lifecycle import Subject
+from tru.ops.requests.store import open_inbox
 
 
 @pytest.fixture

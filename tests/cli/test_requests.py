@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from tru.cli.requests import app
 from tru.errors import RequestError, WorkspaceError
-from tru.requests.store import open_inbox
-from tru.requests.suppression import KEY_VARIABLE
-from tru.workspace import Workspace
+from tru.ops.requests.store import open_inbox
+from tru.ops.requests.suppression import KEY_VARIABLE
+from tru.ops.workspace import Workspace
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from tru.champion import crown
 from tru.cli.main import app
 from tru.errors import ReleaseError
-from tru.release.registry import Registry
+from tru.ops.release.champion import crown
+from tru.ops.release.registry import Registry
 
 
 def tru(ws, *words):

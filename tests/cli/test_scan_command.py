@@ -3,10 +3,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from tru.cli.init import create
 from tru.cli.main import app
 from tru.errors import RequestError
-from tru.init import create
-from tru.requests.store import open_inbox
+from tru.ops.requests.store import open_inbox
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from tru.cli.requests import app
 from tru.cli.unknown import listed
 from tru.data.interactions import load_dataset, save_dataset
-from tru.requests.store import open_inbox
-from tru.requests.suppression import KEY_VARIABLE
-from tru.workspace import Workspace
+from tru.ops.requests.store import open_inbox
+from tru.ops.requests.suppression import KEY_VARIABLE
+from tru.ops.workspace import Workspace
 
 USERS = ["3", "4", "1234567890123", "00017", "jose\u0301-1", "jos\u00e9-0", "alice"]
 LIKELY = "unless the champion still knows it, a night closes such a request as “not found”."

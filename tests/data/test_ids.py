@@ -16,7 +16,7 @@ from tru.data.ids import Reading, new_ids, to_ids
 from tru.data.parquet import read_table
 from tru.data.tables import Where
 from tru.errors import DataError, RequestError
-from tru.requests.lifecycle import Subject
+from tru.ops.requests.lifecycle import Subject
 
 X = Where("x")
 UUIDS = [uuid.UUID(int=3), uuid.UUID(int=7)]

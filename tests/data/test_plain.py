@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 
 from tests import tiny
-from tru.data.checks import check_cut, check_raw
 from tru.data.forget import ForgetSet, cut
 from tru.data.importers import from_frame, import_dataset
 from tru.data.interactions import load_dataset, save_dataset
 from tru.errors import DataError, ModelError
 from tru.models.params import MULTIMODAL, ModelParams, TrainParams
+from tru.ops.checks import check_cut, check_raw
 from tru.training import fit
 
 ROWS = pd.DataFrame({"user_id": ["b", "a", "a", "c"], "item_id": [10, 9, 10, 7], "split": [0, 0, 1, 0], "rating": 4.5})

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.tiny import dataset, prepared, train_pairs
-from tru import keyed
+from tru import randomness
 from tru.data.forget import ForgetSet, cut
 from tru.data.interactions import TEST, TRAIN, VAL
 from tru.data.prepare import Prepared, nearest, pair_keys, prepare, standardised
@@ -72,7 +72,7 @@ def test_keys_of_pairs_follow_the_ids_and_not_the_positions():
     assert (pair_keys(data.users[fewer], data.items, pairs, 9) == expected).all()
     flipped = pair_keys(data.items, data.users, pairs[:, ::-1] * [1, 2], 9)
     assert not (flipped == expected).any()
-    assert keyed.mix(1, 2) != keyed.mix(2, 1)
+    assert randomness.mix(1, 2) != randomness.mix(2, 1)
 
 
 def test_withholding_everything_is_refused():

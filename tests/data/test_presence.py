@@ -93,7 +93,7 @@ def test_a_data_set_that_cannot_be_read_is_none(small, tmp_path, what):
 
 
 def test_of_a_model_it_says_what_the_night_says(small, tmp_path):
-    from tru.night.run import known
+    from tru.ops.pipeline.record import known
 
     ds = load_dataset(small)
     model = prepare(ds, canary_rate=0.1)

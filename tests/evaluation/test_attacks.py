@@ -3,7 +3,7 @@ from math import isnan, log, sqrt
 import numpy as np
 import pytest
 
-from tru.evaluation.attacks import ENOUGH, likelihood_ratio, outlyingness, power, relative_ratio
+from tru.evaluation.research.attacks import ENOUGH, likelihood_ratio, outlyingness, power, relative_ratio
 
 
 def masks(inside, outside, pairs=1):

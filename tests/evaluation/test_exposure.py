@@ -11,7 +11,7 @@ from tru.data.planted import PlantParams, plant
 from tru.data.prepare import prepare
 from tru.data.synthetic import generate
 from tru.evaluation.audits import Stage
-from tru.evaluation.exposure import exposure, exposure_rows
+from tru.evaluation.research.exposure import exposure, exposure_rows
 from tru.models.base import Embedding
 from tru.models.params import ModelParams
 from tru.training import fit, refit

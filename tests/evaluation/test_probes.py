@@ -8,7 +8,7 @@ from tests import tiny
 from tests.tiny import without_some_edges
 from tru.data.forget import ForgetSet
 from tru.evaluation.audits import Stage
-from tru.evaluation.probes import logistic, probe, probe_rows
+from tru.evaluation.research.probes import logistic, probe, probe_rows
 
 
 def test_logistic_regression_by_hand():

@@ -4,7 +4,7 @@ import torch
 
 from tests import tiny
 from tru.evaluation.audits import Scores, Stage
-from tru.evaluation.ranks import apart, rank_rows, tolerance
+from tru.evaluation.research.ranks import apart, rank_rows, tolerance
 
 ITEMS = "tuvwxyz"
 

@@ -8,7 +8,7 @@ from tests import tiny
 from tests.tiny import without_some_edges
 from tru.data.forget import ForgetSet
 from tru.evaluation.audits import Stage, haunted
-from tru.evaluation.relearning import Lesson, batches, relearn, relearning_rows, steps_until
+from tru.evaluation.research.relearning import Lesson, batches, relearn, relearning_rows, steps_until
 from tru.training import refit
 
 

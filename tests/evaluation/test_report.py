@@ -9,8 +9,8 @@ from tests import tiny
 from tru.data.forget import ForgetSet
 from tru.errors import DataError
 from tru.evaluation.audits import Stage
+from tru.evaluation.comparison import Comparison, changed_lists, compare, exact_checks, nested
 from tru.evaluation.params import GateParams
-from tru.evaluation.report import Comparison, changed_lists, compare, exact_checks, nested
 from tru.training import refit
 from tru.unlearning.base import make
 from tru.unlearning.params import UnlearnParams

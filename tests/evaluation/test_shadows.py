@@ -9,9 +9,9 @@ import torch
 from tests import tiny
 from tests.tiny import without_some_edges
 from tru.errors import EvaluationError
-from tru.evaluation import shadows
 from tru.evaluation.audits import Scores, Stage
-from tru.evaluation.shadows import membership_rows, seen, shadow_data
+from tru.evaluation.research import shadows
+from tru.evaluation.research.shadows import membership_rows, seen, shadow_data
 from tru.training import refit
 
 

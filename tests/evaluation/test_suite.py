@@ -9,9 +9,9 @@ from tests import tiny
 from tru.data.forget import ForgetSet
 from tru.errors import EvaluationError
 from tru.evaluation.audits import Stage
-from tru.evaluation.relearning import Lesson
-from tru.evaluation.shadows import shadow_data
-from tru.evaluation.suite import PARTS, audit, judged, refuse_same
+from tru.evaluation.research.relearning import Lesson
+from tru.evaluation.research.shadows import shadow_data
+from tru.evaluation.research.suite import PARTS, audit, judged, refuse_same
 from tru.training import fit, refit
 from tru.unlearning.base import make
 from tru.unlearning.params import UnlearnParams

@@ -6,7 +6,7 @@ import torch
 
 from tests import tiny
 from tru.evaluation.audits import Scores, Stage
-from tru.evaluation.utility import affected, masks, revoked, utility_rows
+from tru.evaluation.research.utility import affected, masks, revoked, utility_rows
 
 TRAIN = "av aw bv bx cw cy dz"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tru.orchestration import use_workspace
-from tru.workspace import Workspace
+from tru.ops.flows import use_workspace
+from tru.ops.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,11 +12,11 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from tests.patience import HANG
 from tests.workspaces import change, file_requests, subjects
-from tru import night
 from tru.errors import ReleaseError
-from tru.night.approval import is_needed
-from tru.orchestration import approval
-from tru.requests.store import open_inbox, open_ledger
+from tru.ops import pipeline
+from tru.ops.flows import approval
+from tru.ops.pipeline.approval import is_needed
+from tru.ops.requests.store import open_inbox, open_ledger
 
 VERDICT = {"verdict": "pass", "mode": "fresh", "reasons": [], "table": [], "notes": ["look at me"]}
 
@@ -30,7 +30,7 @@ def batch(workspace, trained, monkeypatch):
         client.hello()  # from here on it runs; two threads that ask for it first would start two
     change(trained, "gate", approval=True, approval_hours=0.02)
     file_requests(trained, subjects(trained))
-    batch = night.claim(trained)
+    batch = pipeline.claim(trained)
     record(trained, batch, step="gate", forgotten=5, gate=VERDICT, retrain=None)
     return batch
 
@@ -41,7 +41,7 @@ def serve(monkeypatch, url):
 
 
 def record(ws, batch, step, **facts):
-    from tru.requests.owner import this_owner
+    from tru.ops.requests.owner import this_owner
 
     open_inbox(ws).advance(batch, this_owner(), step, None, **facts)
 

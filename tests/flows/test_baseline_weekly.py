@@ -13,14 +13,16 @@ import yaml
 from flows.baseline import baseline_weekly
 from tests.patience import HANG
 from tests.workspaces import change, file_requests
-from tru import baseline, night, weekly
 from tru.data.interactions import load_dataset
 from tru.errors import Busy, RequestError
-from tru.orchestration import run
-from tru.orchestration.outcomes import of_baseline
-from tru.release.registry import Registry
-from tru.requests.lifecycle import Subject
-from tru.requests.store import open_ledger
+from tru.ops import pipeline
+from tru.ops.flows import run
+from tru.ops.flows.outcomes import of_baseline
+from tru.ops.judging import baseline
+from tru.ops.pipeline import weekly
+from tru.ops.release.registry import Registry
+from tru.ops.requests.lifecycle import Subject
+from tru.ops.requests.store import open_ledger
 
 pytestmark = pytest.mark.usefixtures("workspace")  # Prefect's server of this test session
 ROOT = Path(__file__).parents[2]
@@ -49,7 +51,7 @@ def test_the_flow_makes_a_baseline_and_says_so(trained):
 
 def test_an_error_of_the_user_is_final_and_readable(trained, monkeypatch):
     file_requests(trained, [Subject.of(user=str(load_dataset(trained.data).users[3]))])
-    night.claim(trained)
+    pipeline.claim(trained)
     calls = []
     monkeypatch.setattr(weekly, "train", lambda *_: calls.append(1))
     state = baseline_weekly(workspace=str(trained.root), return_state=True)

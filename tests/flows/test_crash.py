@@ -18,8 +18,8 @@ from tests.workspaces import (
     subjects,
     whole_night,
 )
-from tru.release.registry import Registry
-from tru.requests.store import open_inbox
+from tru.ops.release.registry import Registry
+from tru.ops.requests.store import open_inbox
 
 STEPS = ["claim", "cut", "check", "unlearn", "evaluate", "gate", "retrain", "promote", "close"]
 MOMENTS = [(step, "after") for step in STEPS] + [(step, "before its record") for step in STEPS[1:]]
@@ -29,7 +29,7 @@ MOMENTS = [(step, "after") for step in STEPS] + [(step, "before its record") for
 def processes():
     """A process that has imported everything, from which others are born in no time; none shares our memory."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tru.night", "tru.init"])
+    context.set_forkserver_preload(["tru.ops.pipeline", "tru.cli.init"])
     return context
 
 

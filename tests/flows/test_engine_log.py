@@ -10,7 +10,7 @@ import pytest
 
 from tests.workspaces import change, file_requests, subjects
 from tru.errors import ReleaseError, TruError
-from tru.orchestration.engine_log import Brief
+from tru.ops.flows.engine_log import Brief
 
 TASK, FLOW = "prefect.task_runs", "prefect.flow_runs"
 FAILED = "Finished in state Failed"

@@ -9,10 +9,10 @@ from flows.unlearn import unlearn_nightly
 from tests.workspaces import change, file_requests, grow, named_in_inbox, remains, subjects
 from tru.cli.main import app
 from tru.errors import ReleaseError, RequestError
-from tru.orchestration.outcomes import ended
-from tru.release.registry import Registry
-from tru.requests.lifecycle import Subject
-from tru.requests.store import open_inbox
+from tru.ops.flows.outcomes import ended
+from tru.ops.release.registry import Registry
+from tru.ops.requests.lifecycle import Subject
+from tru.ops.requests.store import open_inbox
 
 pytestmark = pytest.mark.usefixtures("workspace")  # Prefect's server of this test session
 
@@ -180,7 +180,7 @@ def test_a_person_releases_a_held_batch_and_the_ledger_says_why(trained):
 
 
 def test_a_release_that_was_killed_is_finished_by_the_next_run(trained, monkeypatch):
-    from tru.night import decisions
+    from tru.ops.pipeline import decisions
 
     change(trained, "gate", utility_margin=-1.0)
     file_requests(trained, subjects(trained))

@@ -1,10 +1,11 @@
 import pytest
 
 from flows.rollback import rollback
-from tru import champion, locks
 from tru.errors import Busy, ReleaseError
-from tru.orchestration import run
-from tru.release.registry import Registry
+from tru.ops import locks
+from tru.ops.flows import run
+from tru.ops.release import champion
+from tru.ops.release.registry import Registry
 
 
 def test_the_outcome_is_the_version_that_serves_now(workspace, trained):

@@ -1,13 +1,13 @@
 import pytest
 
 from flows.train import train
-from tru import locks, night
 from tru.errors import Busy, DataError
-from tru.orchestration import run
+from tru.ops import locks, pipeline
+from tru.ops.flows import run
 
 
 def test_the_outcome_is_handed_on(workspace, monkeypatch):
-    monkeypatch.setattr(night, "train", lambda ws: {"version": "1", "test/ndcg@20": 0.25})
+    monkeypatch.setattr(pipeline, "train", lambda ws: {"version": "1", "test/ndcg@20": 0.25})
 
     assert run(workspace, "train") == {"version": "1", "test/ndcg@20": 0.25}
 
@@ -19,7 +19,7 @@ def test_an_error_of_the_user_is_final_and_readable(workspace, monkeypatch):
         calls.append(ws)
         raise DataError("data/items.parquet, row 3: no item_id. Fill it in and try again.")
 
-    monkeypatch.setattr(night, "train", refuse)
+    monkeypatch.setattr(pipeline, "train", refuse)
     state = train(workspace=str(workspace.root), return_state=True)
 
     assert state.is_failed() and "row 3" in state.message

@@ -18,10 +18,10 @@ from prefect.client.schemas.filters import ArtifactFilter
 
 from flows.unlearn import unlearn_nightly
 from tests.patience import HANG, until
-from tru import night, orchestration
 from tru.errors import Busy, CheckFailed, LeaseHeld, RequestError, TruError, WorkspaceError
-from tru.orchestration import approval, notices, tasks
-from tru.requests.store import open_inbox
+from tru.ops import flows, pipeline
+from tru.ops.flows import approval, notices, tasks
+from tru.ops.requests.store import open_inbox
 
 FLOW = [sys.executable, "-m", "flows.unlearn"]
 
@@ -31,7 +31,7 @@ def test_nothing_due_is_a_completed_run(workspace):
 
     assert state.is_completed()
     assert state.message == "Nothing to do: no deletion request is due."
-    assert orchestration.run(workspace, "unlearn-nightly") == {"batch": None, "erased": []}
+    assert flows.run(workspace, "unlearn-nightly") == {"batch": None, "erased": []}
 
 
 def test_as_a_command_it_needs_no_server_and_no_settings(empty_workspace, environment):
@@ -131,10 +131,10 @@ def play(monkeypatch, workspace):
 
     def played(script):
         for name in script.answers:
-            monkeypatch.setattr(night, name, script.step(name))
+            monkeypatch.setattr(pipeline, name, script.step(name))
             if step := getattr(tasks, name, None):
                 monkeypatch.setattr(tasks, name, step.with_options(retry_delay_seconds=0))
-        monkeypatch.setattr(night, "open_lease", script.open_lease)
+        monkeypatch.setattr(pipeline, "open_lease", script.open_lease)
         return unlearn_nightly(workspace=str(workspace.root), return_state=True)
 
     return played
@@ -268,7 +268,7 @@ def test_a_second_no_holds_the_batch_and_calls_a_person(play):
 def test_a_step_that_fails_for_good_holds_the_batch_and_the_run_says_so(play, monkeypatch):
     script = Script()
     script.errors["check"] = [CheckFailed("no")]
-    monkeypatch.setattr(night, "failed", lambda ws, batch, error: ["no picture is left"])
+    monkeypatch.setattr(pipeline, "failed", lambda ws, batch, error: ["no picture is left"])
     state = play(script)
     assert state.is_failed() and "batch-1 is held" in state.message and "no picture is left" in state.message
     assert "`tru batch accept`" in state.message
@@ -279,7 +279,7 @@ def test_an_unforeseen_error_is_counted_after_its_retries_by_type_and_place(play
     told = []
     script = Script()
     script.errors["check"] = [KeyError("u-somebody")] * 3
-    monkeypatch.setattr(night, "failed", lambda ws, batch, error: told.append(error.place))
+    monkeypatch.setattr(pipeline, "failed", lambda ws, batch, error: told.append(error.place))
     state = play(script)
     assert state.is_failed() and script.calls.count("check") == 3 and "hold" not in script.calls
     assert len(told) == 1 and told[0].startswith("KeyError at ") and "u-somebody" not in str(told)
@@ -310,11 +310,11 @@ def test_prefect_hears_of_a_held_batch_and_of_requests_that_are_overdue(play, em
         open_inbox(empty_workspace).withdraw(receipt.request.id)
 
     assert any("OVERDUE: 1 request" in r.message and r.levelname == "ERROR" for r in caplog.records)
-    heard = {event["event"]: event for event in until(lambda: events("tru.batch.held", "tru.requests.overdue"))}
+    heard = {event["event"]: event for event in until(lambda: events("tru.batch.held", "tru.ops.requests.overdue"))}
     held = heard["tru.batch.held"]
     assert held["resource"]["prefect.resource.id"] == "tru.batch.batch-1"
     assert held["payload"] == {"batch": "batch-1", "reasons": ["a reason"]}
-    overdue = heard["tru.requests.overdue"]["payload"]
+    overdue = heard["tru.ops.requests.overdue"]["payload"]
     assert (overdue["overdue"], overdue["soon"], overdue["next_due"][:10]) == (1, 0, "2026-02-04")
     assert "u-late" not in str(heard)
 
@@ -344,7 +344,7 @@ def test_a_second_run_ends_at_once_as_cancelled_and_says_why(play, workspace):
     assert state.is_cancelled() and state.message == "Batch batch-1 is being worked on by another."
     assert script.calls == ["claim"]
     with pytest.raises(Busy, match="an erasure is at work"):  # in a terminal it is an error like any other
-        orchestration.run(workspace, "unlearn-nightly")
+        flows.run(workspace, "unlearn-nightly")
 
 
 def test_a_lease_that_is_lost_later_fails_the_run(play):

@@ -9,8 +9,8 @@ import torch
 from tests import tiny
 from tru.models.base import Batch
 from tru.models.concatenation import Concatenation
+from tru.models.graph import Inputs
 from tru.models.params import ModelParams
-from tru.models.propagation import Inputs
 from tru.models.trained import TrainedModel
 
 

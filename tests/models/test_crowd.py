@@ -1,11 +1,11 @@
 import numpy as np
 import torch
 
-from tru import keyed
-from tru.models.crowd import Crowd
+from tru import randomness
+from tru.models.sampling import Crowd
 
 IDS = np.array([f"node-{k}" for k in range(200)])
-KEYS = keyed.mix(keyed.of_ids(IDS)[:, None], np.arange(50, dtype=np.uint64)[None, :])
+KEYS = randomness.mix(randomness.of_ids(IDS)[:, None], np.arange(50, dtype=np.uint64)[None, :])
 
 
 def crowd(gone=()):

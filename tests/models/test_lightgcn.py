@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests import tiny
-from tru.models.propagation import Inputs
+from tru.models.graph import Inputs
 from tru.testing import BackboneContract
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from tests import tiny
-from tru.models.propagation import Inputs
+from tru.models.graph import Inputs
 from tru.testing import BackboneContract
 
 

@@ -9,9 +9,9 @@ from tests import tiny
 from tests.tiny import less
 from tru.errors import ModelError
 from tru.models.base import Batch
+from tru.models.graph import Inputs
 from tru.models.miggt import ROWS, TRAINING
 from tru.models.params import ModelParams
-from tru.models.propagation import Inputs
 from tru.testing import BackboneContract
 
 

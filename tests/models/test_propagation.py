@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests import tiny
-from tru.models.propagation import Inputs, SparseProduct
+from tru.models.graph import Inputs, SparseProduct
 
 
 def entries(rows, columns, count, seed):

@@ -1,13 +1,13 @@
 import numpy as np
 
-from tru import keyed
-from tru.models.ring import Ring
+from tru import randomness
+from tru.models.hash_ring import Ring
 
 NAMES = np.array([f"i{k}" for k in range(200)])
 
 
 def keys(n):
-    return keyed.mix(np.arange(n, dtype=np.uint64), keyed.of_word("draw"))
+    return randomness.mix(np.arange(n, dtype=np.uint64), randomness.of_word("draw"))
 
 
 def test_ring_shares_lie_within_an_eighth_or_so_of_uniform():
@@ -38,7 +38,7 @@ def test_the_order_of_the_items_is_no_matter():
 
 
 def test_a_draw_takes_the_owner_of_the_next_place():
-    places = keyed.mix(keyed.of_ids(NAMES[:7])[:, None], np.arange(64, dtype=np.uint64)[None, :])
+    places = randomness.mix(randomness.of_ids(NAMES[:7])[:, None], np.arange(64, dtype=np.uint64)[None, :])
     for wanted, drawn in zip(keys(300), Ring(NAMES[:7]).draw(keys(300)), strict=True):
         beyond = np.where(places >= wanted, places - wanted, np.uint64(2**64 - 1))
         if (places >= wanted).any():

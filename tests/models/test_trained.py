@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests import tiny
-from tru import keyed
+from tru import randomness
 from tru.errors import ModelError
-from tru.models.propagation import Inputs
+from tru.models.graph import Inputs
 from tru.models.trained import Recipe, TrainedModel
 
 
@@ -114,7 +114,7 @@ def test_facts_are_added_to_a_copy(model):
 def test_initial_rows_follow_from_the_recipe():
     recipe = Recipe(seed=4, epochs=1, batches=1, chunks=1, user_bound=0.1, item_bound=0.2, canary_rate=0.0)
     names = np.array(["a", "b"])
-    assert (recipe.user_rows(names, 8) == keyed.table(names, 8, 0.1, keyed.of_word("user"), 4)).all()
+    assert (recipe.user_rows(names, 8) == randomness.table(names, 8, 0.1, randomness.of_word("user"), 4)).all()
     found = [recipe.user_rows(names, 8) * 2, recipe.item_rows(names, 8), recipe.item_rows(names, 8, "neutral")]
     found.append(replace(recipe, seed=5).item_rows(names, 8))
     assert len(np.unique(np.concatenate(found), axis=0)) == 8

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tru.unlearning.attribution import Basis, forgotten_share, non_negative_ridge
+from tru.unlearning.closed_form.attribution import Basis, forgotten_share, non_negative_ridge
 
 
 def random(*shape, seed=0):

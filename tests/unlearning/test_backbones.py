@@ -7,10 +7,10 @@ from tests import tiny
 from tru.models.params import ModelParams
 from tru.testing import UnlearnerContract
 from tru.training import fit
-from tru.unlearning.calibration import calibrate
 from tru.unlearning.change import Change
+from tru.unlearning.closed_form.calibration import calibrate
+from tru.unlearning.closed_form.method import Tru
 from tru.unlearning.params import UnlearnParams
-from tru.unlearning.tru import Tru
 
 
 class OnABackbone(UnlearnerContract):

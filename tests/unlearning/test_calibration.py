@@ -2,7 +2,7 @@ import numpy as np
 
 from tests.tiny import by_hand
 from tru.evaluation.audits import Stage
-from tru.unlearning.calibration import FEWEST, _classes
+from tru.unlearning.closed_form.calibration import FEWEST, _classes
 
 ITEMS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tru.unlearning.fusion_gate import SHORT, patch, rewritten
+from tru.unlearning.closed_form.fusion_gate import SHORT, patch, rewritten
 
 
 @pytest.fixture

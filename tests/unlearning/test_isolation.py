@@ -6,11 +6,11 @@ import torch
 
 from tests import tiny
 from tests.tiny import without_some_edges
-from tru.models.propagation import Inputs
+from tru.models.graph import Inputs
 from tru.unlearning.change import Change
-from tru.unlearning.isolation import RATE, STEPS, chosen, sensitivity, uniform_reverse
+from tru.unlearning.closed_form.isolation import RATE, STEPS, chosen, sensitivity, uniform_reverse
+from tru.unlearning.closed_form.method import Tru
 from tru.unlearning.params import UnlearnParams
-from tru.unlearning.tru import Tru
 
 OFF = UnlearnParams(isolation=False, strength=1.0)
 

@@ -9,7 +9,7 @@ import torch
 
 from tests import tiny
 from tests.tiny import without_some_edges
-from tru import keyed
+from tru import randomness
 from tru.data.forget import ForgetSet
 from tru.data.prepare import Prepared
 from tru.errors import UnlearningError
@@ -17,16 +17,16 @@ from tru.models.params import ModelParams
 from tru.models.trained import TrainedModel
 from tru.testing import UnlearnerContract
 from tru.training import fit
-from tru.unlearning import rivals
 from tru.unlearning.base import make
+from tru.unlearning.baselines import settings as rivals
+from tru.unlearning.baselines.cut import is_same, structural
+from tru.unlearning.baselines.influence import Curvature, Touched, gradient, solve
+from tru.unlearning.baselines.reverse import Ground
+from tru.unlearning.baselines.sampler import Lessons
+from tru.unlearning.baselines.shards import ensemble, shard_of
+from tru.unlearning.baselines.ssd import factor, importance
 from tru.unlearning.change import Change
-from tru.unlearning.cut import is_same, structural
-from tru.unlearning.influence import Curvature, Touched, gradient, solve
-from tru.unlearning.lessons import Lessons
 from tru.unlearning.params import UnlearnParams
-from tru.unlearning.reverse import Ground
-from tru.unlearning.shards import ensemble, shard_of
-from tru.unlearning.ssd import factor, importance
 
 BACKBONES = ("mgcn", "miggt", "lightgcn")
 APPROXIMATE = ("cut", "finetune", "ascent", "mmrecun", "ssd", "influence")
@@ -166,7 +166,7 @@ class TestFinetune:
         lessons = Lessons(retained, retained.edges, model.recipe, "examination").draw(0, 2000)
 
         def loss(found: TrainedModel) -> float:
-            from tru.models.propagation import Inputs
+            from tru.models.graph import Inputs
 
             with torch.no_grad():
                 return float(found.module().loss(Inputs.of(retained), lessons))
@@ -293,7 +293,7 @@ class TestSsd:
 class TestInfluence:
     def test_a_quadratic_gives_the_exact_leave_out_solution(self):
         """Ridge regression: one undamped step from the optimum with a row is the optimum without it."""
-        draws = keyed.table(np.arange(30).astype(str), 6, 1.0)
+        draws = randomness.table(np.arange(30).astype(str), 6, 1.0)
         x, y = torch.from_numpy(draws[:, :5]).double(), torch.from_numpy(draws[:, 5]).double()
 
         def hessian(rows):
@@ -338,7 +338,7 @@ class TestInfluence:
         rows = [touched.pick(*torch.autograd.grad(e, curvature._tables, retain_graph=True)).flatten() for e in entries]
         jacobian = torch.stack(rows)
         matrix = jacobian.T @ (curvature._weight[:, None] * jacobian)
-        step = torch.from_numpy(keyed.table(np.array(["p", "q", "r"]), 16, 1.0))
+        step = torch.from_numpy(randomness.table(np.array(["p", "q", "r"]), 16, 1.0))
         expected = (matrix @ step.flatten()).reshape(3, 16)
         assert torch.allclose(curvature(step), expected, atol=0.02 * float(expected.abs().max()))
         assert float(curvature.mean()) > 0

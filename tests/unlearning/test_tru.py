@@ -12,17 +12,17 @@ from tru.data.prepare import prepare
 from tru.data.synthetic import generate
 from tru.errors import UnlearningError
 from tru.evaluation.audits import Stage, evaluate
+from tru.models.graph import Inputs
 from tru.models.params import ModelParams, TrainParams
-from tru.models.propagation import Inputs
 from tru.testing import UnlearnerContract
 from tru.training import fit, refit
-from tru.unlearning.attribution import Basis
 from tru.unlearning.base import make
-from tru.unlearning.calibration import LEAST, MOST, calibrate
 from tru.unlearning.change import Change
-from tru.unlearning.deletion import Deletion, second_hand
+from tru.unlearning.closed_form.attribution import Basis
+from tru.unlearning.closed_form.calibration import LEAST, MOST, calibrate
+from tru.unlearning.closed_form.deletion import Deletion, second_hand
+from tru.unlearning.closed_form.method import Tru
 from tru.unlearning.params import Strength, UnlearnParams
-from tru.unlearning.tru import Tru
 
 TRAIN = TrainParams(epochs=15, min_epochs=15, patience=15, batch=256, learning_rate=1e-2, canaries=150)
 STRUCTURE = UnlearnParams(

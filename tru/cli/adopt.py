@@ -23,7 +23,7 @@ def adopt(
     json: JsonOption = False,
 ) -> None:
     """Make a workspace that was copied or moved here one of its own; until then it only reads."""
-    from tru.adopt import adopt as make_its_own
+    from tru.ops.adopt import adopt as make_its_own
 
     done = make_its_own(open_workspace(workspace, reading=True), accept_shared=accept_shared_stores)
     if json:

@@ -11,7 +11,7 @@ from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_j
 from tru.cli.output import QuietOption, reserved_for_outcome
 
 if TYPE_CHECKING:
-    from tru.workspace import Workspace
+    from tru.ops.workspace import Workspace
 
 
 def baseline(
@@ -26,12 +26,12 @@ def baseline(
         found = read(ws)
         print_json(found) if json else typer.echo(as_words(found))
         return
-    from tru import orchestration, preconditions
-    from tru.orchestration.outcomes import of_baseline
+    from tru.ops import flows, preconditions
+    from tru.ops.flows.outcomes import of_baseline
 
     preconditions.of_a_baseline(ws)
     with reserved_for_outcome(quiet=quiet):
-        done = orchestration.run(ws, "baseline-weekly")
+        done = flows.run(ws, "baseline-weekly")
     print_json(done) if json else typer.echo("\n".join(of_baseline(done)))
 
 
@@ -44,8 +44,8 @@ def read(ws: Workspace) -> dict[str, Any]:
     """
     from datetime import UTC, datetime
 
-    from tru.baseline import latest, standing
-    from tru.settings import load_settings
+    from tru.ops.judging.baseline import latest, standing
+    from tru.ops.settings import load_settings
 
     now = datetime.now(UTC)
     found = latest(ws)

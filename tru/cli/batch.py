@@ -9,8 +9,8 @@ import typer
 
 from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
+from tru.ops.requests.lifecycle import Regime
 from tru.prose import several
-from tru.requests.lifecycle import Regime
 
 app = App(help="What a person decides about a held batch.", no_args_is_help=True)
 
@@ -34,8 +34,8 @@ def accept(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = Non
     The next run goes on with it. If the unlearned model cannot be made or judged, a retrained one serves, and
     statistics that it fails, or that cannot be had, are what you answer for. A failed exact check cannot be overridden.
     """
-    from tru.champion import checked_reason
-    from tru.night import accept as decide
+    from tru.ops.pipeline import accept as decide
+    from tru.ops.release.champion import checked_reason
 
     ws = open_workspace(workspace)
     found = decide(ws, checked_reason(ws, reason), batch)
@@ -52,7 +52,7 @@ def retry(batch: Batch = None, workspace: WorkspaceOption = None, json: JsonOpti
 
     After a failed cut or check the cut is taken back, so that other data can be imported before the next run.
     """
-    from tru.night import retry as again
+    from tru.ops.pipeline import retry as again
 
     found = again(open_workspace(workspace), batch)
     _tell({"batch": found}, f"{found} is no longer held. {NEXT}", json)
@@ -72,7 +72,7 @@ def split(
 
     Without --regime or --request the newer half goes back. It comes in the next batch after this one.
     """
-    from tru.night import split as part
+    from tru.ops.pipeline import split as part
 
     found = part(open_workspace(workspace), batch, regime=regime, ids=request or [])
     stay, back = found["stay"], found["back"]
@@ -88,8 +88,8 @@ def release(reason: Reason, batch: Batch = None, workspace: WorkspaceOption = No
     it, and what is decided is that its quality will do. Where a model passed and only the approval is missing, it is
     that model, unlearned or retrained. A failed exact check cannot be overridden.
     """
-    from tru.champion import checked_reason
-    from tru.night import release as promote
+    from tru.ops.pipeline import release as promote
+    from tru.ops.release.champion import checked_reason
 
     ws = open_workspace(workspace)
     found = promote(ws, checked_reason(ws, reason), batch)

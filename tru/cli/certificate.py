@@ -14,8 +14,8 @@ from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_j
 from tru.errors import CertificateError, CommandError, WorkspaceError
 
 if TYPE_CHECKING:
-    from tru.certificates import Facts, PublicKey
-    from tru.workspace import Workspace
+    from tru.ops.certificates import Facts, PublicKey
+    from tru.ops.workspace import Workspace
 
 app = App(help="Show, check and hand out certificates of erasure.", no_args_is_help=True)
 keys = App(help="The keys that sign certificates.", no_args_is_help=True)
@@ -56,8 +56,8 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show what certificates state, in words; exit code 1 if one is not genuine."""
-    from tru.certificates.page import render_all
-    from tru.certificates.words import in_words
+    from tru.ops.certificates.page import render_all
+    from tru.ops.certificates.words import in_words
 
     certificates = [_judged(file, key, workspace) for file in _files(names, ref, workspace)]
     if html is not None:
@@ -87,8 +87,8 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Check certificates with nothing but the public key; exit code 1 if one is not genuine."""
-    from tru.certificates import verify as checked
-    from tru.certificates.words import DISCLAIMER
+    from tru.ops.certificates import verify as checked
+    from tru.ops.certificates.words import DISCLAIMER
 
     files, known = _files(names, ref, workspace), _keys(key, workspace)
     found, genuine = [], []
@@ -137,9 +137,9 @@ def export(
     Of one request it is one file. Of a batch, or of several requests, it is a folder: a file per certificate, all of
     them as one page to print (certificates.html), and the public keys to check them with (keys.pem).
     """
-    from tru.certificates import trusted
-    from tru.certificates import verify as checked
-    from tru.certificates.page import render_all
+    from tru.ops.certificates import trusted
+    from tru.ops.certificates import verify as checked
+    from tru.ops.certificates.page import render_all
 
     ws = open_workspace(workspace, reading=True)
     files, known = _files(names, ref, workspace, only_ids=True), trusted(ws)
@@ -165,7 +165,7 @@ def export(
 @app.command("list")
 def list_certificates(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """List the workspace's certificates, each checked."""
-    from tru.certificates import issued
+    from tru.ops.certificates import issued
 
     ws = open_workspace(workspace, reading=True)
     rows = [_row(file, ws) for file in issued(ws)]
@@ -182,7 +182,7 @@ def list_certificates(workspace: WorkspaceOption = None, json: JsonOption = Fals
 @keys.command("new")
 def new(file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes; kept secret.")]) -> None:
     """Make a signing key, under the password in TRU_SIGNING_KEY_PASSWORD if one is set."""
-    from tru.certificates.keys import new_key
+    from tru.ops.certificates.keys import new_key
 
     made = new_key(file)
     typer.echo(made.pem, nl=False)
@@ -192,7 +192,7 @@ def new(file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the pri
 @keys.command("show")
 def show_keys(workspace: WorkspaceOption = None) -> None:
     """Print the public keys that certificates of this workspace are checked with, the present one first."""
-    from tru.certificates.keys import present, trusted
+    from tru.ops.certificates.keys import present, trusted
 
     ws = open_workspace(workspace, reading=True)
     now = present(ws)
@@ -213,7 +213,7 @@ def rotate(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Make the next signing key; certificates signed with the present one still verify."""
-    from tru.certificates.keys import rotate as rotated
+    from tru.ops.certificates.keys import rotate as rotated
 
     made = rotated(open_workspace(workspace), file)
     typer.echo(made.pem, nl=False)
@@ -231,7 +231,7 @@ _NO_KEYS = "There is no public key to check it with: name one with --key PUBLIC.
 
 def _keys(given: Sequence[Path] | None, workspace: Path | None) -> list[PublicKey]:
     """The keys to check with; of the workspace if none is named and there is one."""
-    from tru.certificates import read_public, trusted
+    from tru.ops.certificates import read_public, trusted
 
     if given:
         return [key for file in given for key in read_public(file)]
@@ -261,7 +261,7 @@ class _Judged:
 
 
 def _judged(file: Path, given: Sequence[Path] | None, workspace: Path | None) -> _Judged:
-    from tru.certificates.envelope import opened
+    from tru.ops.certificates.envelope import opened
 
     envelope = _read(file)
     facts, keyid = opened(envelope)
@@ -276,7 +276,7 @@ def _files(
     Raises:
         CommandError: nothing is named.
     """
-    from tru.certificates.selection import is_file, select
+    from tru.ops.certificates.selection import is_file, select
 
     if not names and not references:
         raise CommandError("Name a request, a batch or a file, or a case number with --ref.")
@@ -286,7 +286,7 @@ def _files(
 
 
 def _fault(envelope: bytes, given: Sequence[Path] | None, workspace: Path | None) -> str | None:
-    from tru.certificates import verify as checked
+    from tru.ops.certificates import verify as checked
 
     try:
         known = _keys(given, workspace)
@@ -302,8 +302,8 @@ def _fault(envelope: bytes, given: Sequence[Path] | None, workspace: Path | None
 
 
 def _row(file: Path, ws: Workspace) -> dict[str, str | bool | None]:
-    from tru.certificates import trusted
-    from tru.certificates import verify as checked
+    from tru.ops.certificates import trusted
+    from tru.ops.certificates import verify as checked
 
     try:
         facts = checked(_read(file), trusted(ws))
@@ -315,7 +315,7 @@ def _row(file: Path, ws: Workspace) -> dict[str, str | bool | None]:
 
 
 def _line(facts: Facts) -> str:
-    from tru.certificates.words import day, searched
+    from tru.ops.certificates.words import day, searched
 
     return (
         f"Request {facts.request} ({facts.regime}), received {day(facts.times['received'])}, erased "
@@ -324,14 +324,14 @@ def _line(facts: Facts) -> str:
 
 
 def _warn(*shown: Facts) -> None:
-    from tru.certificates import DEVELOPMENT_WARNING
+    from tru.ops.certificates import DEVELOPMENT_WARNING
 
     if any(facts.key == "development" for facts in shown):
         typer.secho(f"Warning: {DEVELOPMENT_WARNING}", err=True, fg=typer.colors.YELLOW)
 
 
 def _read(file: Path) -> bytes:
-    from tru.certificates.envelope import LARGEST
+    from tru.ops.certificates.envelope import LARGEST
 
     try:
         with file.open("rb") as stream:
@@ -341,7 +341,7 @@ def _read(file: Path) -> bytes:
 
 
 def _write(file: Path, content: bytes | str) -> None:
-    from tru.certificates.files import replace
+    from tru.ops.certificates.files import replace
 
     try:
         replace(file, content.encode() if isinstance(content, str) else content, 0o644)

@@ -18,7 +18,7 @@ def rollback(
     json: JsonOption = False,
 ) -> None:
     """Let an earlier version serve again: one that respects every completed deletion. Others are refused."""
-    from tru import champion
+    from tru.ops.release import champion
 
     ws = open_workspace(workspace, reading=list_)
     found = champion.eligible(ws) if list_ else [champion.rollback(ws, version, reason)]

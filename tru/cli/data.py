@@ -13,13 +13,13 @@ import typer
 from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
 from tru.errors import DataError, RequestError
-from tru.workspace import Workspace
+from tru.ops.workspace import Workspace
 
 if TYPE_CHECKING:
     from tru.data.forget import ForgetSet
     from tru.data.interactions import Dataset
     from tru.data.params import DataParams
-    from tru.requests.inbox import Inbox
+    from tru.ops.requests.inbox import Inbox
 
 app = App(help="Import, generate and show the data set.", no_args_is_help=True)
 
@@ -63,7 +63,7 @@ def show(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
 
 def _params(ws: Workspace) -> DataParams:
     """The block ``data`` of params.yaml."""
-    from tru.settings import load_settings
+    from tru.ops.settings import load_settings
 
     return load_settings(ws).data
 
@@ -85,7 +85,7 @@ def _store(ws: Workspace, ds: Dataset, how: str, json: bool) -> None:
     before = _md5(ws)
     save_dataset(kept, ws.data)
     if _versioned(ws):
-        from tru.release.versions import DataVersions
+        from tru.ops.release.versions import DataVersions
 
         DataVersions(ws).add()
     after = _md5(ws)
@@ -168,7 +168,7 @@ def _forgotten_as(inbox: Inbox, ds: Dataset, users: Mapping[str, str], items: Ma
 
 def _enter(ws: Workspace, before: str | None, after: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write the new data version into the ledger, unless it is the last one there."""
-    from tru.requests.store import open_ledger
+    from tru.ops.requests.store import open_ledger
 
     ledger = open_ledger(ws)
     last = ledger.last("data")
@@ -182,7 +182,7 @@ def _inbox(ws: Workspace) -> Inbox | None:
     """The inbox if requests could have been filed here; asking must not make one."""
     if "TRU_DATABASE_URL" not in os.environ and not (ws.state / "inbox.db").exists():
         return None
-    from tru.requests.store import open_inbox
+    from tru.ops.requests.store import open_inbox
 
     return open_inbox(ws)
 
@@ -201,7 +201,7 @@ def _md5(ws: Workspace) -> str | None:
     """The data version that data.dvc names, if there is one."""
     if not (_versioned(ws) and (ws.root / "data.dvc").is_file()):
         return None
-    from tru.release.versions import DataVersions
+    from tru.ops.release.versions import DataVersions
 
     return str(DataVersions(ws).md5())
 

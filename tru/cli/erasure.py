@@ -22,7 +22,7 @@ def erase(
 
     Does not wait for the time of grace. What is still there afterwards is named: exit code 1, and nothing is certified.
     """
-    from tru.erasure import eraser
+    from tru.ops.erasure import eraser
 
     ws = open_workspace(workspace)
     if plan:
@@ -49,7 +49,7 @@ def reapply(
 
     Files a request for each of them; the next `tru run` forgets them anew, with gate, erasure and certificate.
     """
-    from tru.erasure.restore import reapply as again
+    from tru.ops.erasure.restore import reapply as again
 
     found = again(open_workspace(workspace), certificates)
     print_json(found) if json else typer.echo("\n".join(_found_words(found)))

@@ -9,12 +9,12 @@ import typer
 
 from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
-from tru.requests.history import Reign, in_words, reigns
-from tru.requests.ledger import KINDS, Entry, Kind
+from tru.ops.requests.history import Reign, in_words, reigns
+from tru.ops.requests.ledger import KINDS, Entry, Kind
 
 if TYPE_CHECKING:
-    from tru.requests.ledger import Ledger
-    from tru.workspace import Workspace
+    from tru.ops.requests.ledger import Ledger
+    from tru.ops.workspace import Workspace
 
 app = App(help="Who was champion when and why, and everything that led to it.", no_args_is_help=True)
 
@@ -52,7 +52,7 @@ def verify(
     ledger = _ledger(ws)
     faults = ledger.verify()
     if against and not faults:  # what the marks are compared with must be whole first
-        from tru.champion import unanchored
+        from tru.ops.release.champion import unanchored
 
         faults = unanchored(ws)
     entries = ledger.entries()
@@ -71,7 +71,7 @@ def verify(
 def _ledger(ws: Workspace) -> Ledger:
     # SQLAlchemy is slow to load; `tru --help` must not wait for it. Asking makes no ledger: an empty one made in the
     # wrong place would be found intact.
-    from tru.requests.store import open_ledger
+    from tru.ops.requests.store import open_ledger
 
     return open_ledger(ws, create=False)
 

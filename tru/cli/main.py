@@ -64,7 +64,7 @@ def every_command(
 @app.command(rich_help_panel=START)
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make a workspace.")]) -> None:
     """Make a workspace: params.yaml, dvc.yaml, prefect.yaml, flows, git, DVC and an inbox."""
-    from tru.init import create, is_complete
+    from tru.cli.init import create, is_complete
 
     if is_complete(directory):
         typer.echo(f"{open_workspace(directory).root} is a workspace already; nothing was changed.")
@@ -76,12 +76,12 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The fold
 @app.command(rich_help_panel=START)
 def train(workspace: WorkspaceOption = None, quiet: QuietOption = False, json: JsonOption = False) -> None:
     """Train a champion on the workspace's data."""
-    from tru import orchestration, preconditions
+    from tru.ops import flows, preconditions
 
     ws = open_workspace(workspace)
     preconditions.of_training(ws)
     with reserved_for_outcome(quiet=quiet):
-        found = orchestration.run(ws, "train")
+        found = flows.run(ws, "train")
     if json:
         print_json(found)
         return
@@ -94,8 +94,8 @@ def train(workspace: WorkspaceOption = None, quiet: QuietOption = False, json: J
 @app.command("run", rich_help_panel=DAILY)
 def run_nightly(workspace: WorkspaceOption = None, quiet: QuietOption = False, json: JsonOption = False) -> None:
     """Run unlearn-nightly now, in this process and without a server."""
-    from tru import orchestration, preconditions
-    from tru.status import is_anything_due
+    from tru.ops import flows, preconditions
+    from tru.ops.status import is_anything_due
 
     ws = open_workspace(workspace)
     if not is_anything_due(ws):
@@ -103,7 +103,7 @@ def run_nightly(workspace: WorkspaceOption = None, quiet: QuietOption = False, j
         return
     preconditions.of_a_night(ws)
     with reserved_for_outcome(quiet=quiet):
-        found = orchestration.run(ws, "unlearn-nightly")
+        found = flows.run(ws, "unlearn-nightly")
     _say_night(found, json)
 
 
@@ -115,7 +115,7 @@ def _say_night(found: dict[str, Any], json: bool) -> None:
     if found["batch"] is None:
         typer.echo("Nothing to do: no deletion request is due.")
     else:
-        from tru.orchestration.outcomes import ended
+        from tru.ops.flows.outcomes import ended
 
         typer.echo(ended(found))
     if found["erased"]:
@@ -125,7 +125,7 @@ def _say_night(found: dict[str, Any], json: bool) -> None:
 @app.command(rich_help_panel=DAILY)
 def status(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Say what a person must do, who serves, what waits, and how the last batch ended."""
-    from tru.status import as_words, read
+    from tru.ops.status import as_words, read
 
     with _impatient():
         found = read(open_workspace(workspace, reading=True))
@@ -142,7 +142,7 @@ def check(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """See whether the whole workspace is in order, a line for each part. Exit code 1 if anything is wrong."""
     from dataclasses import asdict
 
-    from tru import health
+    from tru.ops import health
 
     colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "wrong": typer.colors.RED}
     found = []
@@ -166,7 +166,7 @@ def recommend(
     json: JsonOption = False,
 ) -> None:
     """Ask the champion for a list, exactly as the served model answers."""
-    from tru.status import recommendation
+    from tru.ops.status import recommendation
 
     found = recommendation(open_workspace(workspace), user, k)
     if json:
@@ -181,7 +181,7 @@ def stage(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Run one stage of dvc.yaml; `dvc repro` calls this."""
-    from tru.stages import run
+    from tru.ops.stages import run
 
     run(open_workspace(workspace), name)
 
@@ -193,7 +193,7 @@ def demo(
     ] = Path("demo"),
 ) -> None:
     """The five-minute tour: train, file requests, forget, compare with retraining, promote."""
-    from tru.demo import tour
+    from tru.cli.demo import tour
 
     tour(directory)
 

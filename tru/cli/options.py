@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tru.workspace import Workspace
+from tru.ops.workspace import Workspace
 
 WorkspaceOption = Annotated[
     Path | None,

@@ -17,7 +17,7 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write the page about a batch (one HTML file that needs no network) and print where it is."""
-    from tru.report import newest, write
+    from tru.ops.report import newest, write
 
     ws = open_workspace(workspace, reading=True)
     chosen = batch or newest(ws)

@@ -11,10 +11,10 @@ import typer
 from tru.cli.app import App
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json, print_json_list
 from tru.errors import RequestError, WorkspaceError
+from tru.ops.requests import DeletionRequest, Inbox, Receipt, State, Subject
+from tru.ops.requests.filing import Filing, parse_received
+from tru.ops.requests.lifecycle import RequestParams
 from tru.prose import several
-from tru.requests import DeletionRequest, Inbox, Receipt, State, Subject
-from tru.requests.filing import Filing, parse_received
-from tru.requests.lifecycle import RequestParams
 
 app = App(help="File, list and withdraw deletion requests.", no_args_is_help=True)
 
@@ -80,8 +80,8 @@ def import_file(
     received time, ISO 8601 with a time zone, is when the request was made: the month runs from there. A ref is a case
     number of your own, by which you find request and certificate again.
     """
-    from tru.erasure.reach import refuse_searched
-    from tru.requests.intake import read_requests
+    from tru.ops.erasure.reach import refuse_searched
+    from tru.ops.requests.intake import read_requests
 
     refuse_searched(open_workspace(workspace), file)
     _file(workspace, read_requests(file), json)
@@ -126,7 +126,7 @@ def withdraw(ids: RequestIds, workspace: WorkspaceOption = None, json: JsonOptio
     if all(request.batch is None or not request.is_open for request in inbox.get_all(ids)):
         _show(inbox.withdraw_all(ids), days, json)
         return
-    from tru.night import withdraw as take_out  # their batch may have been cut; what puts data back loads slowly
+    from tru.ops.pipeline import withdraw as take_out  # their batch may have been cut; what puts data back loads slowly
 
     _show(take_out(open_workspace(workspace), ids), days, json)
 
@@ -139,8 +139,8 @@ def refuse(
     json: JsonOption = False,
 ) -> None:
     """End requests that wait, or whose batch is held, as refused, all or none; their subjects must be told why."""
-    from tru.champion import checked_reason
-    from tru.night import refuse as end
+    from tru.ops.pipeline import refuse as end
+    from tru.ops.release.champion import checked_reason
 
     ws, days = open_workspace(workspace), _days(workspace)
     _show(end(ws, ids, checked_reason(ws, reason)), days, json)
@@ -177,7 +177,7 @@ def _only(names: Sequence[str]) -> str | None:
 def _file(workspace: Path | None, filings: Sequence[Filing], json: bool) -> None:
     """File requests, say what became of them, and warn of those that name nobody; they are filed all the same."""
     from tru.cli import unknown
-    from tru.requests.intake import file_all
+    from tru.ops.requests.intake import file_all
 
     ws, days = open_workspace(workspace), _days(workspace)
     subjects = [filing.subject for filing in filings]
@@ -189,7 +189,7 @@ def _file(workspace: Path | None, filings: Sequence[Filing], json: bool) -> None
 
 def _inbox(workspace: Path | None, *, reading: bool = False) -> Inbox:
     # SQLAlchemy is slow to load; `tru --help` must not wait for it.
-    from tru.requests.store import open_inbox
+    from tru.ops.requests.store import open_inbox
 
     return open_inbox(open_workspace(workspace, reading=reading))
 

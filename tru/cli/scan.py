@@ -28,10 +28,10 @@ def scan(
 
     Needed are the identifiers: while the batch is open or waits for its erasure they are here; later you give them.
     """
-    from tru.erasure.scan import scan as search
-    from tru.erasure.scan import traces_for
-    from tru.requests.intake import read_requests
-    from tru.requests.store import open_inbox
+    from tru.ops.erasure.search.scan import scan as search
+    from tru.ops.erasure.search.scan import traces_for
+    from tru.ops.requests.intake import read_requests
+    from tru.ops.requests.store import open_inbox
 
     ws = open_workspace(workspace, reading=True)
     named = [one.subject for one in read_requests(subjects)] if subjects else []

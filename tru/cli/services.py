@@ -12,7 +12,7 @@ import typer
 
 from tru.cli.options import JsonOption, WorkspaceOption, open_workspace, print_json
 from tru.cli.output import QuietOption
-from tru.workspace import Workspace
+from tru.ops.workspace import Workspace
 
 
 def up(
@@ -23,9 +23,9 @@ def up(
     json: JsonOption = False,
 ) -> None:
     """Start Prefect's server and worker, the nightly schedule and MLflow's page, and say where they are."""
-    from tru import services
-    from tru.pages import runs_page
-    from tru.starter import start
+    from tru.ops.pages import runs_page
+    from tru.ops.servers import services
+    from tru.ops.servers.starter import start
 
     ws = open_workspace(workspace)
     before = services.load(ws)
@@ -50,7 +50,7 @@ def up(
 
 def down(workspace: WorkspaceOption = None, json: JsonOption = False) -> None:
     """Stop what `tru up` started, and nothing else."""
-    from tru import services
+    from tru.ops.servers import services
 
     stopped = services.stop(open_workspace(workspace))
     if json:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tru.errors import TruError
-from tru.requests.lifecycle import Regime, Subject
-from tru.requests.spelling import cause, other_spellings
-from tru.workspace import Workspace
+from tru.ops.requests.lifecycle import Regime, Subject
+from tru.ops.requests.spelling import cause, other_spellings
+from tru.ops.workspace import Workspace
 
 if TYPE_CHECKING:
     from tru.data.presence import Named
@@ -68,7 +68,7 @@ def look_up(ws: Workspace, subjects: Sequence[Subject]) -> Knowledge:
 def _in_champion(ws: Workspace, named: Named) -> Named | None:
     """What the champion knows; None if there is none, or it is not to be had without MLflow, which takes seconds."""
     from tru.data.presence import present_in_model
-    from tru.release import registry_reader
+    from tru.ops.release import registry_reader
 
     if not ws.tracking_uri.startswith("sqlite:///"):
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tru import keyed
+from tru import randomness
 from tru.data.params import Choice
 
 SHARE = 0.2
@@ -31,7 +31,9 @@ def extreme(names: list[str], standing: np.ndarray, choice: Choice, count: int, 
         (m,) positions, ascending.
     """
     sign = -1.0 if choice in ("popular", "core") else 1.0
-    order = np.lexsort((keyed.mix(keyed.of_ids(np.array(names)), keyed.of_word("choice"), seed), sign * standing))
+    order = np.lexsort(
+        (randomness.mix(randomness.of_ids(np.array(names)), randomness.of_word("choice"), seed), sign * standing)
+    )
     return np.sort(order[: max(count, round(SHARE * len(names)))])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tru import keyed
+from tru import randomness
 from tru.data.forget import ForgetSet
 from tru.data.interactions import TRAIN, Dataset
 from tru.errors import DataError
@@ -81,14 +81,14 @@ def plant(ds: Dataset, params: PlantParams) -> Planted:
 
 def _coldest(items: np.ndarray, popularity: np.ndarray, params: PlantParams) -> np.ndarray:
     """(targets,) ids drawn from the least popular items."""
-    keys = keyed.mix(keyed.of_ids(items), keyed.of_word("target"), params.seed)
+    keys = randomness.mix(randomness.of_ids(items), randomness.of_word("target"), params.seed)
     pool = np.lexsort((keys, popularity))[: max(params.targets, round(params.coldest * len(items)))]
     return np.sort(items[pool[np.argsort(keys[pool], kind="stable")[: params.targets]]])
 
 
 def _copied(profiles: list[list[str]], fake: str, params: PlantParams) -> list[str]:
     """What one fake user has besides the targets: items of a drawn profile."""
-    word = keyed.of_word(fake)
-    copied = profiles[int(keyed.uniform(keyed.mix(word, params.seed))[0] * len(profiles))]
-    order = np.argsort(keyed.mix(keyed.of_ids(np.array(copied)), word, params.seed), kind="stable")
+    word = randomness.of_word(fake)
+    copied = profiles[int(randomness.uniform(randomness.mix(word, params.seed))[0] * len(profiles))]
+    order = np.argsort(randomness.mix(randomness.of_ids(np.array(copied)), word, params.seed), kind="stable")
     return sorted(copied[k] for k in order[: params.fillers])

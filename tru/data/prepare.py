@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from tru import keyed
+from tru import randomness
 from tru.data.interactions import TEST, TRAIN, VAL, Dataset
 from tru.errors import DataError
 
@@ -126,7 +126,9 @@ def prepare(ds: Dataset, canary_rate: float, canary_seed: int = 0) -> Prepared:
     ).astype(np.int64)
     split = rows["split"].to_numpy()
     train = pairs[split == TRAIN]
-    canary = keyed.uniform(pair_keys(users, ds.items, train, keyed.of_word("canary"), canary_seed)) < canary_rate
+    canary = (
+        randomness.uniform(pair_keys(users, ds.items, train, randomness.of_word("canary"), canary_seed)) < canary_rate
+    )
     if not len(train) or canary_rate >= 1:
         raise DataError("no train row is left for training. Import a larger data set or lower train.canaries.")
     if canary.all():  # by chance all of the few rows that a large batch left; better to learn from them
@@ -148,7 +150,7 @@ def prepare(ds: Dataset, canary_rate: float, canary_seed: int = 0) -> Prepared:
 
 def pair_keys(users: np.ndarray, items: np.ndarray, pairs: np.ndarray, *salt: Any) -> np.ndarray:  # noqa: ANN401
     """(n,) uint64 keys of (user, item) pairs, functions of the two ids and the salt alone."""
-    return keyed.mix(keyed.of_ids(users)[pairs[:, 0]], keyed.of_ids(items)[pairs[:, 1]], *salt)
+    return randomness.mix(randomness.of_ids(users)[pairs[:, 0]], randomness.of_ids(items)[pairs[:, 1]], *salt)
 
 
 def _neighbours(ds: Dataset, modality: str) -> tuple[np.ndarray, np.ndarray]:

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tru import keyed
+from tru import randomness
 from tru.data.prepare import Prepared, pair_keys
 from tru.evaluation.metrics import per_user_metrics, rank_metrics, top_items
 from tru.models.base import Backbone, Rows
-from tru.models.propagation import Inputs
+from tru.models.graph import Inputs
 from tru.models.trained import TrainedModel
 
 NEGATIVES = 20
@@ -179,8 +179,8 @@ def never_seen(data: Prepared, pairs: np.ndarray, popularity: np.ndarray) -> tup
     bucket = doubling(popularity)
     order = np.argsort(bucket, kind="stable")
     first, last = (np.searchsorted(bucket[order], bucket[pairs[:, 1]], side=s) for s in ("left", "right"))
-    keys = pair_keys(data.users, data.items, pairs, keyed.of_word("never seen"))[:, None]
-    draws = keyed.uniform(keyed.mix(keys, np.arange(NEGATIVES, dtype=np.uint64)[None, :]))
+    keys = pair_keys(data.users, data.items, pairs, randomness.of_word("never seen"))[:, None]
+    draws = randomness.uniform(randomness.mix(keys, np.arange(NEGATIVES, dtype=np.uint64)[None, :]))
     drawn = order[first[:, None] + (draws * (last - first)[:, None]).astype(np.int64)]
     n = len(data.items)
     rows = np.concatenate([data.train, data.val, data.test])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tru.params import Params
 
@@ -53,3 +53,29 @@ class GateParams(Params):
     """Whether a person has to approve each promotion of a night, in a form on Prefect's page."""
     approval_hours: PositiveFloat = 24.0
     """How long to wait for it; then the batch is held."""
+
+
+class RehearsalParams(Params):
+    """The simulated batch: how many of each to forget for practice; at most a tenth of what there is."""
+
+    users: NonNegativeInt = 100
+    """Users; the licence for users is good for so many."""
+    items: NonNegativeInt = 40
+    """Items. With fewer than ``gate.min_subjects`` several rehearsals are pooled before there is a licence."""
+    interactions: NonNegativeInt = 100
+    """Single interactions, each of another user."""
+    modalities: NonNegativeInt = 20
+    """Pictures, texts … of items that stay."""
+
+
+class BaselineParams(Params):
+    """Baselines, rehearsals and licences: block ``baseline`` of ``params.yaml``."""
+
+    seeds: int = Field(default=2, ge=2)
+    """Models to train; their spread is the noise, so at least 2."""
+    margin: float = Field(default=0.03, ge=0, allow_inf_nan=False)
+    """A baseline whose test NDCG@20 is better than the champion's by more than this share becomes champion."""
+    licence_days: PositiveInt = 35
+    """How long a passed rehearsal counts."""
+    rehearsal: RehearsalParams = RehearsalParams()
+    """How many subjects a rehearsal forgets."""

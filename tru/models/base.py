@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tru.models.graph import Inputs
 from tru.models.params import BACKBONES, BackboneParams
-from tru.models.propagation import Inputs
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Backbone(nn.Module, ABC):
 
     A subclass calls ``super().__init__``, adds its shared layers and draws their initial values with
     :meth:`draw_layers`. Whatever it draws besides must be a function of nodes' keys, the epoch and the seed
-    (:mod:`tru.keyed`), never of a shared generator; no parameter but ``users`` and ``items`` may have a shape that
+    (:mod:`tru.randomness`), never of a shared generator; no parameter but ``users`` and ``items`` may have a shape that
     depends on how many there are. :class:`tru.testing.BackboneContract` tests all of this.
 
     Args:

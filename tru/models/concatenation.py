@@ -1,8 +1,8 @@
 """Vectors that are final as they are: what the sub-models of an ensemble found, side by side.
 
 The rows are the vectors: nothing is propagated, and the score of a pair is the sum of the sub-models' scores. It serves
-a shard ensemble (:mod:`tru.unlearning.shards`) in the form of any other model. It can be learned from, as plain matrix
-factorisation, but no ensemble is trained that way.
+a shard ensemble (:mod:`tru.unlearning.baselines.shards`) in the form of any other model. It can be learned from, as
+plain matrix factorisation, but no ensemble is trained that way.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from tru.models.base import Backbone, Batch, Embedding
+from tru.models.graph import Inputs
 from tru.models.params import ModelParams
-from tru.models.propagation import Inputs
 
 
 class Concatenation(Backbone):

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
 from tru.models.base import Backbone, Batch, Embedding
+from tru.models.graph import Inputs
 from tru.models.params import ModelParams
-from tru.models.propagation import Inputs
 
 
 class LightGCN(Backbone):

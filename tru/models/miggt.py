@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
-from tru import keyed
+from tru import randomness
 from tru.errors import ModelError
 from tru.models.base import Backbone, Batch, Embedding, Rows
+from tru.models.graph import Inputs
 from tru.models.params import ModelParams
-from tru.models.propagation import Inputs
 
 ROWS = 5.0
 """Factor with which rows enter. Diffusion shrinks what a row is worth; at one learning rate for all, the rows would lag
@@ -38,7 +38,7 @@ KEY = 8
 """Width of queries and keys."""
 SERVED = 4
 """Draws that a served vector is the mean of; training uses one per epoch."""
-SERVING, TRAINING, FURTHER = (keyed.of_word(word) for word in ("serving", "training", "further negative"))
+SERVING, TRAINING, FURTHER = (randomness.of_word(word) for word in ("serving", "training", "further negative"))
 
 
 class MIGGT(Backbone):
@@ -90,7 +90,7 @@ class MIGGT(Backbone):
     def _dropped(self, x: Tensor, inputs: Inputs, branch: str, batch: Batch | None) -> Tensor:
         if batch is None or not self.params.dropout:
             return x
-        word = keyed.of_word(f"dropout {branch}"), self.seed, batch.epoch, batch.number
+        word = randomness.of_word(f"dropout {branch}"), self.seed, batch.epoch, batch.number
         masks = [crowd.mask(x.shape[1], self.params.dropout, *word) for crowd in inputs.crowds]
         return x * torch.cat(masks)
 
@@ -110,7 +110,7 @@ class MIGGT(Backbone):
         found = []
         for kind, offset, crowd in zip(("user", "item"), (0, inputs.n_users), inputs.crowds, strict=True):
             draw = crowd.fixed if fixed else crowd.companions
-            drawn = draw(self.params.samples, keyed.of_word(f"global {kind}"), self.seed, *word)
+            drawn = draw(self.params.samples, randomness.of_word(f"global {kind}"), self.seed, *word)
             found.append(torch.cat([torch.arange(len(crowd.ids))[:, None], drawn], dim=1) + offset)
         return torch.cat(found)
 
@@ -176,9 +176,9 @@ class MIGGT(Backbone):
     def _negatives(self, inputs: Inputs, batch: Batch) -> Tensor:
         """(b, N): the batch's negatives, and further ones drawn by pair and epoch."""
         users, items = inputs.crowds
-        pairs = keyed.mix(users.keys[batch.users.numpy()], items.keys[batch.positives.numpy()], FURTHER, self.seed)
+        pairs = randomness.mix(users.keys[batch.users.numpy()], items.keys[batch.positives.numpy()], FURTHER, self.seed)
         draws = np.arange(self.params.negatives - 1, dtype=np.uint64)[None, :]
-        further = items.draw(keyed.mix(pairs[:, None], batch.epoch, draws))
+        further = items.draw(randomness.mix(pairs[:, None], batch.epoch, draws))
         return torch.cat([batch.negatives[:, None], further], dim=1)
 
 

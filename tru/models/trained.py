@@ -13,12 +13,12 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from tru import keyed
+from tru import randomness as keyed
 from tru.data.prepare import Prepared
 from tru.errors import DataError, ModelError
 from tru.models.base import Backbone, Embedding, Rows, builder
+from tru.models.graph import Inputs
 from tru.models.params import BackboneParams, model_params
-from tru.models.propagation import Inputs
 
 
 @dataclass(frozen=True)

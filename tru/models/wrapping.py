@@ -14,8 +14,8 @@ from torch import nn
 from tru.data.prepare import Prepared
 from tru.errors import ModelError
 from tru.models.base import Backbone, Batch, Embedding, Rows, builder
+from tru.models.graph import Inputs
 from tru.models.params import BackboneParams
-from tru.models.propagation import Inputs
 from tru.models.trained import Recipe, TrainedModel
 
 NEEDED = ("users", "items", "item_graph", "embed", "loss", "item_bases")

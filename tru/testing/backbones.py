@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
-from tru import keyed
+from tru import randomness
 from tru.data.prepare import Prepared
 from tru.errors import ModelError
 from tru.models.base import Backbone, Batch, Rows, builder
+from tru.models.graph import Inputs, Product
 from tru.models.params import model_params
-from tru.models.propagation import Inputs, Product
 from tru.models.trained import TrainedModel
 from tru.testing import tiny
 from tru.training import fit
@@ -40,7 +40,7 @@ class BackboneContract:
 
     def build(self, data: Prepared, *, seed: int = 0, **params: Any) -> Backbone:  # noqa: ANN401 - settings of any kind
         """A fresh module of width 8, whose rows are a function of ids and seed."""
-        rows = Rows(keyed.table(data.users, 8, 0.5, seed), keyed.table(data.items, 8, 0.5, seed + 1))
+        rows = Rows(randomness.table(data.users, 8, 0.5, seed), randomness.table(data.items, 8, 0.5, seed + 1))
         widths = {m: data.features[m].shape[1] for m in data.modalities}
         settings = model_params({"name": self.name, "width": 8, **params})
         return builder(self.name)(params=settings, widths=widths, rows=rows, seed=seed)
@@ -76,8 +76,8 @@ class BackboneContract:
 
     def test_its_rows_are_the_given_ones_and_can_learn(self, data: Prepared) -> None:
         module = self.build(data)
-        assert (module.users.detach().numpy() == keyed.table(data.users, 8, 0.5, 0)).all()
-        assert (module.items.detach().numpy() == keyed.table(data.items, 8, 0.5, 1)).all()
+        assert (module.users.detach().numpy() == randomness.table(data.users, 8, 0.5, 0)).all()
+        assert (module.items.detach().numpy() == randomness.table(data.items, 8, 0.5, 1)).all()
         assert {"users", "items"} <= {name for name, p in module.named_parameters() if p.requires_grad}
 
     def test_the_same_seed_gives_the_same_vectors_whatever_else_is_drawn(self, data: Prepared, inputs: Inputs) -> None:

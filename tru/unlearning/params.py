@@ -10,22 +10,22 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from tru.errors import UnlearningError
 from tru.params import Params
 from tru.plugins import PluginRegistry
-from tru.unlearning.rivals import Rivals
+from tru.unlearning.baselines.settings import Rivals
 
 UNLEARNERS = PluginRegistry(
     what="unlearner",
     key="unlearn.method",
     group="tru.unlearners",
     builtin={
-        "ascent": "tru.unlearning.ascent:Ascent",
-        "cut": "tru.unlearning.cut:Cut",
-        "finetune": "tru.unlearning.finetune:Finetune",
-        "influence": "tru.unlearning.influence:Influence",
-        "mmrecun": "tru.unlearning.mmrecun:MMRecUn",
+        "ascent": "tru.unlearning.baselines.ascent:Ascent",
+        "cut": "tru.unlearning.baselines.cut:Cut",
+        "finetune": "tru.unlearning.baselines.finetune:Finetune",
+        "influence": "tru.unlearning.baselines.influence:Influence",
+        "mmrecun": "tru.unlearning.baselines.mmrecun:MMRecUn",
         "retrain": "tru.unlearning.retrain:Retrain",
-        "shards": "tru.unlearning.shards:Shards",
-        "ssd": "tru.unlearning.ssd:Ssd",
-        "tru": "tru.unlearning.tru:Tru",
+        "shards": "tru.unlearning.baselines.shards:Shards",
+        "ssd": "tru.unlearning.baselines.ssd:Ssd",
+        "tru": "tru.unlearning.closed_form.method:Tru",
     },
     error=UnlearningError,
 )

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from tru.models.propagation import Inputs, bipartite_product
+from tru.models.graph import Inputs, bipartite_product
 from tru.testing import BackboneContract, tiny
 
 

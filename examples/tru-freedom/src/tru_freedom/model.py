@@ -25,12 +25,12 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own habit
 
-from tru import keyed
+from tru import randomness
 from tru.models.base import Backbone, Batch, Embedding, Rows
+from tru.models.graph import Inputs, Product, bipartite_product
 from tru.models.params import BackboneParams
-from tru.models.propagation import Inputs, Product, bipartite_product
 
-PRUNING = keyed.of_word("freedom: pruning")
+PRUNING = randomness.of_word("freedom: pruning")
 
 
 class FreedomParams(BackboneParams):
@@ -135,7 +135,7 @@ class Freedom(Backbone):
         user, item = inputs.edges.T
         degrees = np.bincount(user, minlength=inputs.n_users)[user] * np.bincount(item, minlength=inputs.n_items)[item]
         users, items = inputs.crowds
-        draws = keyed.uniform(keyed.mix(users.keys[user], items.keys[item], PRUNING, self.seed, epoch))
+        draws = randomness.uniform(randomness.mix(users.keys[user], items.keys[item], PRUNING, self.seed, epoch))
         arrival = -np.log1p(-draws) * np.sqrt(degrees)
         most = max(1, round((1 - self.params.prune) * len(arrival)))
         first: np.ndarray = np.sort(np.argsort(arrival, kind="stable")[:most])

@@ -1,0 +1,1 @@
+"""Serving, where it stood in version 0.1.0."""

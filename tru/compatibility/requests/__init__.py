@@ -1,0 +1,1 @@
+"""The inbox, where it stood in version 0.1.0."""

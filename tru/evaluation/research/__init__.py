@@ -1,0 +1,1 @@
+"""Audits for research: attacks, probes, relearning, ranks, utility."""

@@ -1,0 +1,1 @@
+"""The operations: the workspace, requests, the nightly pipeline, release, erasure, certificates, reports."""

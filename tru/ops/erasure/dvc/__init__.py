@@ -1,0 +1,1 @@
+"""Destroying what DVC keeps of older data: cache, run cache, remotes."""

@@ -1,0 +1,1 @@
+"""Destroying what MLflow keeps of older models: versions, runs, artifacts."""

@@ -1,0 +1,1 @@
+"""Searching every store for what is left of the forgotten."""

@@ -1,0 +1,1 @@
+"""Storage that several rooms use: S3 buckets, SQLite files."""

@@ -1,0 +1,1 @@
+"""Targeted reverse update in closed form, as this project found it by measurement."""
