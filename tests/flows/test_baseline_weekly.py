@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -96,6 +95,7 @@ def test_the_result_of_baseline():
 def test_it_runs_every_sunday():
     deployments = {d["name"]: d for d in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
     found = deployments["baseline-weekly"]
-    module, _, name = found["entrypoint"].rpartition(".")
-    assert getattr(import_module(module), name) is baseline_weekly
+    file, _, name = found["entrypoint"].rpartition(":")
+    assert Path(baseline_weekly.fn.__code__.co_filename).samefile(ROOT / file)
+    assert name == baseline_weekly.fn.__name__
     assert [schedule["cron"] for schedule in found["schedules"]] == ["30 3 * * 0"]
