@@ -86,7 +86,7 @@ def test_a_killed_flow_is_finished_by_the_next(trained, environment):
     assert not baseline.work(trained).exists()
 
 
-def test_the_result_of_baseline():
+def test_the_result_in_words():
     found = {"version": "7", "words": "as good", "licences": [{"words": "good for 100 users"}]}
     assert of_baseline({**found, "crowned": True}) == ["Version 7 is champion: as good.", "good for 100 users"]
     assert of_baseline({**found, "crowned": False})[0] == "Version 7 is the baseline; the champion stays: as good."
