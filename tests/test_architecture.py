@@ -44,7 +44,10 @@ TOOLS = {
 # What may be used anywhere inside these, and nowhere else.
 ROOMS = {
     "torch": {"tru.elsewhere", "tru.models.", "tru.training", "tru.evaluation.", "tru.unlearning.", "tru.testing."},
-    "pandas": {"tru.api", "tru.data.", "tru.ops.checks", "tru.ops.release.serving_input", "tru.ops.release.serving_model"},
+    "pandas": {
+        *("tru.api", "tru.data.", "tru.ops.checks"),
+        *("tru.ops.release.serving_input", "tru.ops.release.serving_model"),
+    },
     "pyarrow": {"tru.data.", "tru.ops.erasure."},
 }
 # Formats that run code when they are read.

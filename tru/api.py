@@ -31,7 +31,7 @@ from tru.models.params import BACKBONES, TrainParams, model_params_class
 from tru.models.trained import TrainedModel
 from tru.unlearning.base import make
 from tru.unlearning.closed_form.calibration import calibrate, calibrated
-from tru.unlearning.params import UNLEARNERS, UnlearnParams
+from tru.unlearning.params import UNLEARNERS, UnlearnerParams, UnlearnParams, unlearn_params_class
 from tru.unlearning.retrain import retrained
 
 
@@ -113,7 +113,7 @@ def forget(
     interactions: Iterable[Pair] = (),
     modalities: Iterable[Pair] = (),
     method: str = "tru",
-    **settings: Any,  # noqa: ANN401 - whatever UnlearnParams has
+    **settings: Any,  # noqa: ANN401 - whatever the method has
 ) -> Model:
     """Make a model forget; ``model`` itself stays as it is.
 
@@ -135,7 +135,7 @@ def forget(
     """
     batch = batch_of(users, items, interactions, modalities)
     refuse_unknown(batch.unknown(model.data), batch.size)
-    params = params_of(UnlearnParams, {"method": method, **settings}, UnlearningError)
+    params = params_of(unlearn_params_class(method), {"method": method, **settings}, UnlearningError)
     left = cut(model.data, batch)
     retained = numbering.prepare(left, model.trained.recipe.canary_rate)
     found = make(params, model.train_params).unlearn(_with_strength(model.trained, params), retained)
@@ -211,10 +211,10 @@ def open_model(folder: str | Path, data: Dataset | None = None) -> Model:
     return Model.open(folder, data)
 
 
-def _with_strength(model: TrainedModel, params: UnlearnParams) -> TrainedModel:
+def _with_strength(model: TrainedModel, params: UnlearnerParams) -> TrainedModel:
     """The model with its calibrated strength, where the method needs one and none is known."""
     is_known = isinstance(model.facts.get("gamma"), dict)
-    if params.method != "tru" or params.strength != "canary" or is_known:
+    if not isinstance(params, UnlearnParams) or params.method != "tru" or params.strength != "canary" or is_known:
         return model
     try:
         return model.with_facts(gamma=calibrate(model, params).model_dump(mode="json"))
