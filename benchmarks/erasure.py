@@ -35,6 +35,7 @@ from benchmarks.mixes import mix, write
 from benchmarks.provenance import provenance
 from tru.data.interactions import load_dataset
 from tru.errors import TruError
+from tru.ops.allocator import keep_temporaries
 from tru.ops.erasure.places import folder as traces_folder
 from tru.ops.erasure.search.scan import sightings
 from tru.ops.erasure.search.traces import Traces
@@ -376,6 +377,7 @@ def bucket_server(folder: Path) -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 if everything held."""
+    keep_temporaries()
     given = _arguments(arguments)
     if given.s3 and given.kills:
         sys.exit("Error: --kills starts from a copy of all folders, and a bucket is none. Leave out --s3 or --kills.")

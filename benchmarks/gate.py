@@ -27,6 +27,7 @@ from tru.data.interactions import Dataset
 from tru.data.params import DataParams, SyntheticParams
 from tru.data.synthetic import generate
 from tru.errors import TruError
+from tru.ops.allocator import keep_temporaries
 from tru.ops.settings import Settings
 
 LARGER = SyntheticParams(users=2000, items=800)
@@ -98,6 +99,7 @@ def measure(ds: Dataset, settings: Settings, folder: Path, wanted: Sequence[tupl
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 if both rates are at most 5 %."""
+    keep_temporaries()
     given = _arguments(arguments)
     settings = Settings(data=DataParams(synthetic=LARGER))
     try:

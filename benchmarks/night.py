@@ -26,6 +26,7 @@ from tru.data.interactions import load_dataset
 from tru.data.prepare import prepare
 from tru.errors import TruError
 from tru.models.trained import TrainedModel
+from tru.ops.allocator import keep_temporaries
 from tru.ops.release.registry import Registry
 from tru.ops.requests.lifecycle import Regime
 from tru.ops.requests.store import open_inbox
@@ -113,6 +114,7 @@ def _night(ws: Workspace, tru: Tru, process: float, retraining: float) -> dict[s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 if the night was cheap enough."""
+    keep_temporaries()
     given = _arguments(arguments)
     try:
         with tempfile.TemporaryDirectory() as scratch:

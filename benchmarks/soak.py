@@ -31,6 +31,7 @@ from benchmarks.provenance import provenance
 from tru.data.forget import ForgetSet
 from tru.data.interactions import load_dataset
 from tru.errors import TruError
+from tru.ops.allocator import keep_temporaries
 from tru.ops.pipeline.record import STEPS
 from tru.ops.requests.lifecycle import Batch
 from tru.ops.requests.store import open_inbox
@@ -263,6 +264,7 @@ def _counts(words: Any) -> dict[str, int]:  # noqa: ANN401 - an iterable of word
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 if everything held."""
+    keep_temporaries()
     given = _arguments(arguments)
     try:
         soak = Soak(given.folder, given.data, given.seed, parse_settings(given.set), given.largest)

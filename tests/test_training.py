@@ -275,3 +275,16 @@ def test_progress_goes_to_standard_error(capsys):
     found = capsys.readouterr()
     assert found.out == ""
     assert "again: epoch 10 of at most" in found.err
+
+
+def test_a_training_leaves_the_threads_of_its_host_alone(monkeypatch):
+    """Whoever uses the library decides how many torch uses; during a training it is what ``train.threads`` says."""
+    before, during = torch.get_num_threads(), []
+    epoch = training._Loop._epoch
+    monkeypatch.setattr(training._Loop, "_epoch", lambda loop: during.append(torch.get_num_threads()) or epoch(loop))
+    torch.set_num_threads(2)
+    try:
+        fit(tiny.dataset(), tiny.MODEL, TrainParams(epochs=1, threads=1))
+        assert torch.get_num_threads() == 2 and set(during) == {1}
+    finally:
+        torch.set_num_threads(before)

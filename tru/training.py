@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import hashlib
 import json
 import math
 import os
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,8 +133,6 @@ class _Loop:
         title: str,
         checkpoint: Path | None,
     ) -> None:
-        torch.set_num_threads(train.threads)
-        _tune_allocator()
         self.data, self.model, self.recipe, self.train = data, model, recipe, train
         self.stop_early, self.title, self.checkpoint = stop_early, title, checkpoint
         rows = Rows(recipe.user_rows(data.users, model.width), recipe.item_rows(data.items, model.width))
@@ -153,7 +150,7 @@ class _Loop:
     def run(self, notices: Sequence[str] = ()) -> TrainedModel:
         """Train to the end and return the chosen state; ``notices`` are said before it starts."""
         self._resume()
-        with _bar(self.title, self.recipe.epochs) as bar:
+        with _threads(self.train.threads), _bar(self.title, self.recipe.epochs) as bar:
             for words in notices:
                 bar.say(words)
             bar.move(self.progress.epoch, "")
@@ -274,20 +271,19 @@ class _Loop:
             self.optimiser.state[parameter] = state
 
 
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads for a while: how many it uses otherwise is the host program's to say."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _numpy(module: nn.Module) -> dict[str, np.ndarray]:
     return {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}
-
-
-def _tune_allocator() -> None:
-    """Keep large temporaries on the heap: without it glibc maps and unmaps them at every step (about 1.4 x slower)."""
-    if sys.platform != "linux":
-        return
-    try:
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-4, 0)  # M_MMAP_MAX
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-    except (OSError, AttributeError):  # another libc: only slower
-        return
 
 
 class _bar:  # noqa: N801 - used as a with statement only

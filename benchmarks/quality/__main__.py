@@ -33,6 +33,7 @@ from benchmarks.quality.grid import cells as grid_cells
 from benchmarks.quality.grid import courses as grid_courses
 from benchmarks.quality.pantry import Pantry
 from tru.errors import TruError
+from tru.ops.allocator import keep_temporaries
 
 WEIGHTS = {REFERENCE: 10.0, NOISE: 10.0}
 """Of a cell in the progress bar; a retraining takes about as long as ten methods with their audits."""
@@ -152,6 +153,7 @@ class Run:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 if nothing failed."""
+    keep_temporaries()
     given = _arguments(arguments)
     try:
         if given.command == "report":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tru.errors import TruError
 from tru.models.params import TrainParams
+from tru.ops.allocator import keep_temporaries
 from tru.ops.settings import Settings, load_settings
 from tru.ops.tracking.settings import finished
 from tru.ops.workspace import Workspace
@@ -190,6 +191,7 @@ def run(ws: Workspace, name: str) -> None:
         raise TruError(f"no stage is called {name!r}. There are: {', '.join(STAGES)}.")
     ws.metrics.mkdir(exist_ok=True)
     ws.artifacts.mkdir(exist_ok=True)
+    keep_temporaries()
     STAGES[name](ws, load_settings(ws))
 
 

@@ -18,6 +18,7 @@ from prefect.states import Cancelled
 
 from tru.errors import Busy, LeaseHeld, TruError
 from tru.ops import pipeline
+from tru.ops.allocator import keep_temporaries
 from tru.ops.erasure import eraser
 from tru.ops.flows import engine_log, notices
 from tru.ops.release import champion
@@ -219,6 +220,7 @@ def _erased(found: Facts) -> str:
 def perform(name: str, work: Callable[[], R], tell: Callable[[R], str]) -> R:
     """Run one step and log one line about it."""
     started = time.monotonic()
+    keep_temporaries()
     try:
         result = work()
     except TruError:
