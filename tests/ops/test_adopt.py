@@ -109,7 +109,17 @@ def test_the_list_of_what_is_refused_is_complete():
     groups = {group.name: group.typer_instance for group in app.registered_groups}
     known = {tuple(words[:2]) if words[0] in groups else (words[0],) for words in WRITING + READING}
     known |= {
-        *(("demo",), ("adopt",), ("check",), ("scan",), ("report",), ("requests", "show"), ("certificate", "show")),
+        *(
+            ("backbones",),
+            ("unlearners",),
+            ("demo",),
+            ("adopt",),
+            ("check",),
+            ("scan",),
+            ("report",),
+            ("requests", "show"),
+            ("certificate", "show"),
+        ),
         *(("certificate", "verify"), ("certificate", "export")),
     }
     commands = {(c.name or c.callback.__name__,) for c in app.registered_commands}

@@ -8,9 +8,15 @@ import pytest
 
 from tru.data.forget import ForgetSet, cut, simulate
 from tru.data.interactions import TEST, VAL
-from tru.data.params import ForgetParams
+from tru.data.params import ForgetParams, SyntheticParams
+from tru.data.synthetic import generate
 from tru.errors import CheckFailed
 from tru.ops.checks import check_cut, check_raw
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return generate(SyntheticParams(users=120, items=80))
 
 
 @pytest.fixture(scope="module")

@@ -405,7 +405,7 @@ class TestShards:
         assert leads(model, model.data.edges).mean() > leads(model, drawn).mean() + 0.3
 
     def test_a_model_in_one_piece_is_refused(self):
-        with pytest.raises(UnlearningError, match=r"no shard ensemble.*tru\.unlearning\.shards\.ensemble"):
+        with pytest.raises(UnlearningError, match=r"no shard ensemble.*tru\.unlearning\.baselines\.shards\.ensemble"):
             method("shards").unlearn(tiny.trained(), tiny.without(parts("user")))
 
 

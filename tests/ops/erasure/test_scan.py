@@ -79,7 +79,7 @@ PLANTS = {
     ".tru/batches/batch-20261124-01/forget.json": ("batches under way", text),
     ".tru/baseline/half.parquet": ("baseline", table),
     ".tru/reports/batch.html": ("reports", text),
-    ".tru/ops/certificates/req-1.json": ("certificates", short),
+    ".tru/certificates/req-1.json": ("certificates", short),
     ".tru/logs/prefect.log": ("logs", text),
     ".tru/prefect/prefect.db": ("prefect database", database),
     ".tru/prefect/storage/0a1b": ("prefect results", short),

@@ -434,7 +434,7 @@ def test_what_cannot_be_reached_is_said(ws: Workspace) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tru.ops.release import data_purge, data_stores, versions
+from tru.ops.erasure.dvc import purge, stores
 from tru.ops.storage.s3 import Bucket
 from tru.ops.workspace import Workspace
 left = int(sys.argv[2])
@@ -451,11 +451,11 @@ def dying(function):
 if sys.argv[3] == "everywhere":
     Path.unlink = dying(Path.unlink)
     Path.replace = dying(Path.replace)
-    data_stores.shutil.rmtree = dying(data_stores.shutil.rmtree)
-    data_purge.DataVersions.commit = dying(data_purge.DataVersions.commit)
-    data_purge.DataPurge._push = dying(data_purge.DataPurge._push)
+    stores.shutil.rmtree = dying(stores.shutil.rmtree)
+    purge.DataVersions.commit = dying(purge.DataVersions.commit)
+    purge.DataPurge._push = dying(purge.DataPurge._push)
 Bucket.delete = dying(Bucket.delete)
-data_purge.DataPurge(Workspace(Path(sys.argv[1]))).purge(())
+purge.DataPurge(Workspace(Path(sys.argv[1]))).purge(())
 """
 
 
