@@ -15,10 +15,10 @@ export DVC_NO_ANALYTICS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo data up down
+.PHONY: help setup check test test-fast demo data up down
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## install into .venv; nothing if it is up to date
 
@@ -41,6 +41,10 @@ check: setup ## style, types, import contracts
 test: export OMP_NUM_THREADS := 1
 test: setup ## the whole test suite; one part: make test T=tests/data
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(T)
+
+test-fast: export OMP_NUM_THREADS := 1
+test-fast: setup ## what takes no more than a minute of it
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow" $(T)
 
 demo: setup ## the whole chain on built-in data, in demo/
 	$(BIN)/tru demo

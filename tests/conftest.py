@@ -74,3 +74,24 @@ def s3(s3_server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sto
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     return s3_server
+
+
+SLOW = (
+    *("flows/", "benchmarks/", "ops/pipeline/", "ops/weekly/", "ops/erasure/", "ops/release/", "ops/report/test_page"),
+    *("ops/test_killed_runs", "ops/test_adopt", "ops/test_services", "ops/test_stages", "ops/test_server"),
+    *("ops/test_prefect_plugin", "ops/test_champion", "ops/certificates/test_certificate_page"),
+    *("cli/test_demo", "cli/test_baseline_command", "cli/test_erasure_command"),
+    *("ops/test_checks", "ops/requests/test_store", "ops/requests/test_ledger", "ops/test_preconditions"),
+    *("ops/test_status", "cli/test_main", "cli/test_certificate_command", "unlearning/test_tru", "data/test_ids"),
+    *("test_readme", "test_stored_before", "test_extending", "test_imports", "test_extras", "test_plugins"),
+    *("test_testing", "test_elsewhere", "test_architecture", "unlearning/test_rivals"),
+)
+"""Files and folders that take seconds to minutes: flows, crashes, servers, processes, whole workspaces."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, so that `make test-fast` can leave it out; `make test` runs all of it."""
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        if place.startswith(SLOW) or "trained" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
