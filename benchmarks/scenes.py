@@ -20,8 +20,8 @@ from tru.models.trained import TrainedModel
 from tru.ops.judging.baseline import REGIMES
 from tru.ops.judging.rehearsal import draw as rehearsed
 from tru.ops.settings import Settings
-from tru.ops.stages import calibrated
 from tru.training import fit, refit
+from tru.unlearning.closed_form.calibration import calibrated
 
 KINDS_OF_BATCH = ("user", "item", "interaction", "mixed")
 SHARE = 20

@@ -91,7 +91,8 @@ SLOW = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow, so that `make test-fast` can leave it out; `make test` runs all of it."""
+    here = Path(__file__).parent
     for item in items:
-        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        place = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
         if place.startswith(SLOW) or "trained" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)

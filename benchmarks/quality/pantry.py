@@ -31,9 +31,9 @@ from tru.data.synthetic import generate
 from tru.evaluation.research.shadows import shadow_data
 from tru.models.base import builder
 from tru.models.trained import TrainedModel
-from tru.ops.stages import calibrated
 from tru.training import fit, refit
 from tru.unlearning.baselines.shards import ensemble
+from tru.unlearning.closed_form.calibration import calibrated
 from tru.unlearning.params import Strength, UnlearnParams
 from tru.unlearning.retrain import Retrain
 

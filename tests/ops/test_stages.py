@@ -21,7 +21,7 @@ from tru.ops.release.versions import DataVersions
 from tru.ops.requests.store import open_inbox
 from tru.ops.tracking.settings import flat
 from tru.training import fit
-from tru.unlearning.closed_form.calibration import REHEARSAL
+from tru.unlearning.closed_form.calibration import REHEARSAL, calibrated
 from tru.unlearning.params import UnlearnParams
 
 MODELS = {"original", "unlearned", "retrained"}
@@ -102,7 +102,7 @@ def test_data_too_small_to_practise_on_give_a_model_without_a_strength(rows):
     ds = tiny.dataset()
     few = ds.interactions[ds.interactions["split"] == TRAIN].head(rows).reset_index(drop=True)
     model = fit(replace(ds, interactions=few), tiny.MODEL, TrainParams(epochs=1, canaries=600))
-    found = stages.calibrated(model, UnlearnParams())
+    found = calibrated(model, UnlearnParams())
     assert found.facts["method"] == "train"
     keys = pair_keys(model.data.users, model.data.items, model.data.train, randomness.of_word("rehearsal"))
     can_practise = model.data.canary.any() and ((randomness.uniform(keys) < REHEARSAL) & ~model.data.canary).any()

@@ -20,7 +20,6 @@ from tru.ops.allocator import keep_temporaries
 from tru.ops.settings import Settings, load_settings
 from tru.ops.tracking.settings import finished
 from tru.ops.workspace import Workspace
-from tru.unlearning.params import UnlearnerParams
 
 if TYPE_CHECKING:
     from tru.data.prepare import Prepared
@@ -50,6 +49,7 @@ def train_stage(ws: Workspace, settings: Settings) -> None:
     from tru.data.interactions import load_dataset
     from tru.ops.report.plots import write_training
     from tru.training import fit
+    from tru.unlearning.closed_form.calibration import calibrated
 
     checkpoint = ws.state / "checkpoints" / "train.npz"
     model = fit(load_dataset(ws.data), settings.model, settings.train, checkpoint=checkpoint)
@@ -195,17 +195,10 @@ def run(ws: Workspace, name: str) -> None:
     STAGES[name](ws, load_settings(ws))
 
 
-def calibrated(model: TrainedModel, params: UnlearnerParams) -> TrainedModel:
-    """The same of `tru.unlearning.closed_form.calibration`, for callers that load torch only when they need it."""
-    from tru.unlearning.closed_form import calibration
-
-    return calibration.calibrated(model, params)
-
-
 def retrained(
     original: TrainedModel, retained: Prepared, train: TrainParams, count: int, folder: Path
 ) -> list[TrainedModel]:
-    """:func:`tru.unlearning.retrain.retrained`, at least two of them, for such callers as well."""
+    """At least two by :func:`tru.unlearning.retrain.retrained`, which loads torch, here only when it is needed."""
     from tru.unlearning import retrain
 
     return retrain.retrained(original, retained, train, max(count, 2), folder)

@@ -33,10 +33,11 @@ from tru.ops.requests.lifecycle import Batch, DeletionRequest, Regime, State
 from tru.ops.requests.owner import this_owner
 from tru.ops.requests.store import open_inbox, open_ledger
 from tru.ops.settings import load_settings
-from tru.ops.stages import calibrated, clear, digest, retrained, write_json
+from tru.ops.stages import clear, digest, retrained, write_json
 from tru.ops.tracking.groups import Group, of_batch
 from tru.ops.tracking.runs import log_comparison, named
 from tru.ops.workspace import Workspace
+from tru.unlearning.closed_form.calibration import calibrated
 
 _log = logging.getLogger(__name__)
 

@@ -33,13 +33,14 @@ from tru.ops.release.registry import Registry
 from tru.ops.release.registry_reader import BASELINE
 from tru.ops.release.versions import DataVersions
 from tru.ops.requests.store import open_ledger
-from tru.ops.stages import calibrated, clear
+from tru.ops.stages import clear
 from tru.ops.tracking.card import Card, in_markdown
 from tru.ops.tracking.groups import of_baseline
 from tru.ops.tracking.runs import log_group
 from tru.ops.tracking.settings import span_of, used
 from tru.ops.workspace import Workspace
 from tru.training import fit, refit
+from tru.unlearning.closed_form.calibration import calibrated
 
 
 def run_baseline(ws: Workspace) -> dict[str, Any]:
